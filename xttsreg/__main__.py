@@ -1,0 +1,7 @@
+"""``python -m xttsreg``."""
+
+import sys
+
+from xttsreg.cli import main
+
+sys.exit(main())

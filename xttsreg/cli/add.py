@@ -1,0 +1,43 @@
+"""``xttsreg add``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from xttsreg.cli.context import App, common_options, json_option, license_option, pass_app
+from xttsreg.cli.output import print_json, say
+from xttsreg.content.reference import Reference
+
+
+@click.command("add")
+@click.argument("name")
+@click.argument("directory", type=click.Path(path_type=Path))
+@license_option
+@json_option
+@common_options
+@pass_app
+def add_command(app: App, name: str, directory: Path, accept_license: bool, as_json: bool) -> None:
+    """Take weights from DIRECTORY into the store as NAME[:TAG].
+
+    A name of the catalogue is checked against its pins. Any other name makes a set of your own
+    from the files that XTTS knows: model.pth, vocab.json, dvae.pth, mel_stats.pth, config.json...
+    """
+    from xttsreg.ops.add import add
+
+    done = add(
+        app.store(create=True),
+        Reference.parse(name),
+        directory,
+        app.catalog(),
+        ask=app.ask(accept_license),
+        progress=app.progress(),
+    )
+    if done.ignored:
+        say(f"left alone: {', '.join(done.ignored)}")
+    if as_json:
+        print_json({"ref": done.tagged, "digest": done.manifest.digest, "files": done.paths,
+                    "ignored": done.ignored})  # fmt: skip
+        return
+    click.echo(f"{done.tagged}@{done.manifest.digest}")

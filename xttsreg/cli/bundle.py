@@ -1,0 +1,83 @@
+"""``xttsreg bundle``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xttsreg.cli.context import App, common_options, json_option, license_option, pass_app
+from xttsreg.cli.output import human_size, print_json, say
+from xttsreg.content.reference import Reference
+from xttsreg.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from xttsreg.content.descriptor import Descriptor
+    from xttsreg.stores.layout import LayoutStore
+
+
+@click.command("bundle")
+@click.argument("what", nargs=-1, required=True, metavar="RECIPE.toml | REF...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
+              help="Where to write it, e.g. a folder on the stick.")  # fmt: skip
+@license_option
+@json_option
+@common_options
+@pass_app
+def bundle_command(
+    app: App, what: tuple[str, ...], output: Path | None, accept_license: bool, as_json: bool
+) -> None:
+    """Write a bundle of these sets and voices, fetching first what the store lacks.
+
+    A bundle that is there already is brought up to date: what is right is not written again.
+    """
+    from xttsreg.ops.bundle import bundle
+
+    references, default = _read(what)
+    directory = output or default
+    if directory is None:
+        raise InvalidInputError("where to? no output was given", hint="add -o DIR")
+    store = app.store(create=True)
+    tags = {ref.tagged: _provide(app, store, ref, accept_license) for ref in references}
+    done = bundle(store, tags, directory, progress=app.progress())
+    if as_json:
+        print_json({"directory": str(done.directory), "bundle": done.bundle.to_json(),
+                    "written_bytes": done.copied.size_bytes,
+                    "skipped_bytes": done.copied.skipped_bytes})  # fmt: skip
+        return
+    for ref in done.bundle.refs:
+        say(f"{ref.ref}@{ref.digest}")
+    say(f"{human_size(done.copied.size_bytes)} written, "
+        f"{human_size(done.copied.skipped_bytes)} there already")  # fmt: skip
+    click.echo(str(done.directory))
+
+
+def _read(what: tuple[str, ...]) -> tuple[list[Reference], Path | None]:
+    """References, and the default output of a recipe."""
+    from xttsreg.ops.recipe import load_recipe
+
+    if len(what) == 1 and what[0].endswith(".toml"):
+        recipe = load_recipe(Path(what[0]))
+        return recipe.references(), Path(recipe.output) if recipe.output else None
+    return [Reference.parse(text) for text in what], None
+
+
+def _provide(app: App, store: LayoutStore, ref: Reference, accept: bool) -> Descriptor:
+    """The manifest of a reference: from the store, else fetched; its terms accepted."""
+    from xttsreg.ops import licensing
+    from xttsreg.ops.fetch import fetch
+    from xttsreg.stores.base import read_manifest, resolve
+
+    item = app.catalog().find(ref)
+    if item and not ref.digest and ref.tagged not in store.tags():
+        token = os.environ.get("HF_TOKEN")
+        return fetch(
+            store, item, ask=app.ask(accept), token=token, progress=app.progress()
+        ).manifest
+    entry = resolve(store, ref)
+    manifest = read_manifest(store, entry)
+    terms = licensing.terms_for(ref.tagged, manifest, app.catalog())
+    licensing.require(store, entry, manifest, terms, app.ask(accept))
+    return entry

@@ -1,0 +1,56 @@
+"""Printing: data to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+
+def print_json(value: Any) -> None:
+    """A JSON value, indented, for programs and curious people."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> None:
+    """Aligned columns that never cut a value off.
+
+    Args:
+        rows: Cells by key.
+        columns: Key to heading, in order. Numbers are aligned to the right.
+    """
+    cells = [[_text(row.get(key)) for key in columns] for row in rows]
+    table = [list(columns.values()), *cells]
+    widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
+    right = [bool(rows) and isinstance(rows[0].get(key), int) for key in columns]
+    for line in table:
+        padded = [
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(line, widths, right, strict=True)
+        ]
+        click.echo("  ".join(padded).rstrip())
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def say(line: str) -> None:
+    """One line for people, on stderr."""
+    click.echo(line, err=True)
+
+
+def human_size(size_bytes: int) -> str:
+    """A size for people, in powers of ten as disks are sold.
+
+    >>> human_size(1867929118)
+    '1.87 GB'
+    """
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")

@@ -1,0 +1,1 @@
+"""Layer 1: what is stored. Pure functions and values; no files, no network."""

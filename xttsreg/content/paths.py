@@ -1,0 +1,65 @@
+"""File names from manifests and bundles: checked once, here, before they touch a disk.
+
+A name must mean the same file on Linux, macOS, Windows and FAT32, and must stay inside its
+directory. The rules close the holes of oras-go GHSA-8xwf-rjm4-xvhv and Ollama CVE-2024-45436.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from xttsreg.errors import UnsafePath
+
+_MAX_CHARS = 240  # FAT32 and many others take 255 UTF-16 units a name; leave room for a suffix
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"\\|?*]')
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.I)
+
+
+def check_relative_path(path: str) -> str:
+    """Return ``path`` if it is a safe relative posix path, e.g. ``wavs/a.wav``.
+
+    Raises:
+        UnsafePath: absolute, empty, with ``.`` or ``..``, backslash, colon, control characters,
+            a trailing dot or space, or a device name of Windows.
+
+    >>> check_relative_path("wavs/a.wav")
+    'wavs/a.wav'
+    """
+    for part in path.split("/") if path else [""]:
+        problem = _problem(part)
+        if problem:
+            raise UnsafePath(f"unsafe file name {path[:200]!r}: {problem}")
+    if len(path) > _MAX_CHARS:
+        raise UnsafePath(f"unsafe file name {path[:60]!r}...: longer than {_MAX_CHARS} characters")
+    return path
+
+
+def check_distinct_paths(paths: Iterable[str]) -> None:
+    """Make sure that no two names fall together where case does not count.
+
+    Raises:
+        UnsafePath: names the two.
+    """
+    seen: dict[str, str] = {}
+    for path in paths:
+        folded = path.casefold()
+        if folded in seen:
+            raise UnsafePath(f"{seen[folded]!r} and {path!r} are one file on FAT32 and macOS")
+        seen[folded] = path
+
+
+def _problem(part: str) -> str | None:
+    if part in ("", ".", ".."):
+        return f"{part!r} is not a name"
+    if _FORBIDDEN.search(part):
+        return "it has a character that some filesystems forbid"
+    if part[-1] in ". ":
+        return "it ends in a dot or a space"
+    if _DEVICES.fullmatch(part):
+        return f"{part!r} is a device on Windows"
+    try:
+        part.encode("utf-8")
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    return None

@@ -1,0 +1,102 @@
+"""Reading foreign bytes with size and digest checked on the way."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import BinaryIO, Protocol
+
+from xttsreg.content.descriptor import Descriptor
+from xttsreg.content.digest import Digest
+from xttsreg.errors import DigestMismatch, SizeMismatch
+
+CHUNK_BYTES = 1024 * 1024
+"""Read size. Large enough that hashing, which releases the GIL above 2 KiB, dominates."""
+
+
+Advance = Callable[[int], None]
+"""Called with a number of bytes that have been dealt with."""
+
+
+def no_advance(size_bytes: int) -> None:
+    """The `Advance` that nobody watches."""
+
+
+class Readable(Protocol):
+    """Anything with ``read(n)``."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes; empty at the end."""
+
+
+class VerifyingReader:
+    """A reader that fails unless exactly the described bytes come out.
+
+    Size is enforced while reading, so a lying source cannot make us take in more; digest and end
+    of stream are checked when the end is reached. Bytes handed out before that are not proven.
+    """
+
+    def __init__(self, raw: Readable, expected: Descriptor, *, what: str | None = None) -> None:
+        self._raw = raw
+        self._expected = expected
+        self._what = what or f"blob {expected.digest.short}"
+        self._hash = hashlib.sha256()
+        self._count_bytes = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read and hash.
+
+        Raises:
+            SizeMismatch: the source is longer, or ends early.
+            DigestMismatch: at the end, if the bytes are not the expected ones.
+        """
+        limit = self._expected.size_bytes - self._count_bytes + 1
+        data = self._raw.read(limit if size < 0 else min(size, limit))
+        self._count_bytes += len(data)
+        if self._count_bytes > self._expected.size_bytes:
+            raise SizeMismatch(
+                self._what,
+                expected_bytes=self._expected.size_bytes,
+                actual_bytes=self._count_bytes,
+            )
+        self._hash.update(data)
+        if not data and size != 0:
+            self._check_end()
+        return data
+
+    def _check_end(self) -> None:
+        expected = self._expected
+        if self._count_bytes != expected.size_bytes:
+            raise SizeMismatch(
+                self._what, expected_bytes=expected.size_bytes, actual_bytes=self._count_bytes
+            )
+        actual = Digest.from_hex(self._hash.hexdigest())
+        if actual != expected.digest:
+            raise DigestMismatch(self._what, expected=expected.digest, actual=actual)
+
+
+def read_verified(raw: Readable, expected: Descriptor, *, what: str | None = None) -> bytes:
+    """All bytes of a small blob, proven.
+
+    Raises:
+        SizeMismatch: longer or shorter than described.
+        DigestMismatch: other bytes.
+    """
+    reader = VerifyingReader(raw, expected, what=what)
+    chunks = []
+    while chunk := reader.read(CHUNK_BYTES):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def digest_stream(raw: BinaryIO, advance: Advance | None = None) -> tuple[Digest, int]:
+    """Digest and length in bytes of everything up to the end of the stream."""
+    hasher, buffer, count_bytes = hashlib.sha256(), bytearray(CHUNK_BYTES), 0
+    view = memoryview(buffer)
+    # readinto into one buffer: no allocation per chunk, memory stays flat whatever the size.
+    while size := raw.readinto(buffer):  # type: ignore[attr-defined]
+        hasher.update(view[:size])
+        count_bytes += size
+        if advance:
+            advance(size)
+    return Digest.from_hex(hasher.hexdigest()), count_bytes

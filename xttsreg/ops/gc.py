@@ -1,0 +1,91 @@
+"""Removing what nothing refers to: blobs without a tag, and what killed processes left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from xttsreg.content.descriptor import REF_NAME, Descriptor
+from xttsreg.content.digest import Digest
+from xttsreg.content.manifest import Index, Manifest
+from xttsreg.stores import durable, lease
+from xttsreg.stores.base import read_manifest
+from xttsreg.stores.layout import LayoutStore
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """What a collection removes, or would remove.
+
+    Attributes:
+        blobs: Unreferenced blobs.
+        files: Unfinished downloads and other temporary files.
+        size_bytes: What both take on the disk.
+    """
+
+    blobs: Sequence[Digest]
+    files: Sequence[Path]
+    size_bytes: int
+
+
+def gc(store: LayoutStore, *, dry_run: bool) -> Garbage:
+    """Remove what nothing refers to.
+
+    Raises:
+        StoreLocked: a process is writing; its new blobs look unreferenced.
+        IntegrityError, BlobNotFound: a manifest that is held cannot be read, so nobody knows
+            what it refers to. Nothing is removed then.
+    """
+    with store.locked():
+        lease.require_no_living_lease(store.state)
+        held = {e.digest: read_manifest(store, e) for e in store.entries()}
+        orphans = _orphans(store, held)
+        reachable = _reachable({d: m for d, m in held.items() if d not in orphans})
+        blobs = sorted(set(store.blob_digests()) - reachable)
+        files = _litter(store)
+        paths = [*files, *(store.blob_path(digest) for digest in blobs)]
+        size_bytes = sum(path.lstat().st_size for path in paths)
+        if not dry_run:
+            _remove(store, orphans, blobs, files)
+    return Garbage(blobs, files, size_bytes)
+
+
+def _orphans(store: LayoutStore, held: dict[Digest, Manifest]) -> set[Digest]:
+    """Nameless manifests that speak about one that is gone."""
+    named = {entry.digest for entry in store.entries() if REF_NAME in entry.annotations}
+    return {
+        digest
+        for digest, manifest in held.items()
+        if digest not in named and manifest.subject and manifest.subject.digest not in held
+    }
+
+
+def _reachable(held: dict[Digest, Manifest]) -> set[Digest]:
+    blobs: list[Descriptor] = [blob for manifest in held.values() for blob in manifest.blobs()]
+    return {*held, *(blob.digest for blob in blobs)}
+
+
+def _litter(store: LayoutStore) -> list[Path]:
+    """Files in the state directory that belong to no living process. Records and locks stay."""
+    state = store.state
+    found = [path for path in (state / "partial").glob("*") if path.is_file()]
+    found += [path for path in (state / "tmp").rglob("*") if path.is_file()]
+    found += [path for path in (state / "leases").glob("*.lock")]
+    found += list(state.glob("*.tmp"))
+    return sorted(found)
+
+
+def _remove(
+    store: LayoutStore, orphans: set[Digest], blobs: Sequence[Digest], files: Sequence[Path]
+) -> None:
+    # The index goes first: a crash in between leaves unreferenced blobs, never dangling names.
+    for orphan in orphans:
+        store.change_index_locked(partial(Index.without_digest, digest=orphan))
+    for digest in blobs:
+        store.remove_blob(digest)
+    with durable.disk_errors(store.root):
+        for path in files:
+            path.unlink(missing_ok=True)
+        durable.remove_tree(store.state / "tmp")

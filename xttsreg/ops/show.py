@@ -1,0 +1,63 @@
+"""What is in a store, as plain data for tables and ``--json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xttsreg.content.descriptor import CREATED, Descriptor
+from xttsreg.content.manifest import Manifest
+from xttsreg.content.modelpack import LICENSES, roles_of
+from xttsreg.ops import licensing
+from xttsreg.ops.lineage import BASE
+from xttsreg.stores.base import Store, read_manifest
+
+
+def list_tags(store: Store) -> list[dict[str, Any]]:
+    """One row a tag: ref, digest, kind, size_bytes, files, base, created."""
+    return [_row(store, tagged, entry) for tagged, entry in store.tags().items()]
+
+
+def _row(store: Store, tagged: str, entry: Descriptor) -> dict[str, Any]:
+    manifest = read_manifest(store, entry)
+    return {
+        "ref": tagged,
+        "digest": entry.digest,
+        "kind": kind_of(manifest),
+        "size_bytes": manifest.size_bytes,
+        "files": len(manifest.layers),
+        "base": manifest.annotations.get(BASE),
+        "created": manifest.annotations.get(CREATED),
+    }
+
+
+def kind_of(manifest: Manifest) -> str:
+    """``voice`` for what was trained here, else ``weights``."""
+    return "voice" if BASE in manifest.annotations else "weights"
+
+
+def describe(store: Store, tagged: str, entry: Descriptor) -> dict[str, Any]:
+    """Everything about one manifest."""
+    manifest = read_manifest(store, entry)
+    accepted = licensing.find_acceptance(store, entry, manifest)
+    return {
+        **_row(store, tagged, entry),
+        "files": [_file(path, layer) for path, layer in manifest.files().items()],
+        "license": {
+            "id": manifest.annotations.get(LICENSES),
+            "acceptance_required": licensing.is_required(manifest),
+            "accepted_by": accepted.by if accepted else None,
+            "accepted_at": accepted.at if accepted else None,
+            "accepted_how": accepted.how if accepted else None,
+        },
+        "annotations": dict(manifest.annotations),
+    }
+
+
+def _file(path: str, layer: Descriptor) -> Mapping[str, Any]:
+    return {
+        "path": path,
+        "size_bytes": layer.size_bytes,
+        "digest": layer.digest,
+        "roles": list(roles_of(path)),
+    }

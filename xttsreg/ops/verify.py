@@ -1,0 +1,102 @@
+"""Reading everything again: is the store what it says it is?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from xttsreg.content.descriptor import Descriptor
+from xttsreg.content.digest import Digest
+from xttsreg.content.manifest import Manifest
+from xttsreg.errors import XttsregError
+from xttsreg.ops.progress import QUIET, Progress
+from xttsreg.stores.base import read_manifest
+from xttsreg.stores.layout import LayoutStore
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        digest: The blob.
+        what: What it is to people: a file name, ``manifest`` or ``config``.
+        refs: The names that need it.
+        reason: ``missing`` or ``damaged``, or what a manifest's reader said.
+    """
+
+    digest: Digest
+    what: str
+    refs: Sequence[str]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a verification found.
+
+    Attributes:
+        blobs: Number of blobs that were looked at.
+        size_bytes: Their bytes.
+        problems: Empty if all is well.
+    """
+
+    blobs: int
+    size_bytes: int
+    problems: Sequence[Problem]
+
+
+def verify(
+    store: LayoutStore,
+    entries: Sequence[Descriptor],
+    *,
+    use_cache: bool = True,
+    progress: Progress = QUIET,
+) -> Verified:
+    """Check manifests and every blob they need.
+
+    Args:
+        store: Which.
+        entries: From ``store.entries()``; tags are read from their annotations.
+        use_cache: Believe a record of an earlier check if the file looks the same since.
+        progress: Watches.
+    """
+    problems: list[Problem] = []
+    wanted: dict[Digest, tuple[Descriptor, str, list[str]]] = {}
+    for entry in entries:
+        ref = entry.annotations.get("org.opencontainers.image.ref.name", "(referrer)")
+        try:
+            manifest = read_manifest(store, entry)
+        except XttsregError as error:
+            problems.append(Problem(entry.digest, "manifest", [ref], error.message))
+            continue
+        for what, blob in _named(manifest).items():
+            wanted.setdefault(blob.digest, (blob, what, []))[2].append(ref)
+    found = _check(store, wanted, use_cache, progress)
+    size_bytes = sum(blob.size_bytes for blob, _, _ in wanted.values())
+    return Verified(len(wanted) + len(entries), size_bytes, [*problems, *found])
+
+
+def _named(manifest: Manifest) -> Mapping[str, Descriptor]:
+    files = {layer.file_path or "layer": layer for layer in manifest.layers}
+    return {"config": manifest.config, **files}
+
+
+def _check(
+    store: LayoutStore,
+    wanted: Mapping[Digest, tuple[Descriptor, str, list[str]]],
+    use_cache: bool,
+    progress: Progress,
+) -> list[Problem]:
+    def one(item: tuple[Descriptor, str, list[str]]) -> Problem | None:
+        blob, what, refs = item
+        with progress.task(what, blob.size_bytes) as advance:
+            if store.has(blob, use_cache=use_cache, advance=advance):
+                return None
+        there = store.blob_path(blob.digest).exists()
+        return Problem(blob.digest, what, refs, "damaged" if there else "missing")
+
+    largest_first = sorted(wanted.values(), key=lambda item: -item[0].size_bytes)
+    with ThreadPoolExecutor() as pool:
+        return [problem for problem in pool.map(one, largest_first) if problem]

@@ -1,0 +1,1 @@
+"""Layer 2: places that hold blobs and tags, behind one contract."""

@@ -1,0 +1,138 @@
+"""The contract of a store: blobs by digest, and tags that resolve to manifests.
+
+Everything that moves content is one `copy` between two of these. ``tests/contract`` runs one
+suite over every implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Protocol
+
+from xttsreg.content.descriptor import Descriptor
+from xttsreg.content.digest import Digest
+from xttsreg.content.manifest import Manifest
+from xttsreg.content.reference import Reference
+from xttsreg.content.stream import Advance, Readable, no_advance, read_verified
+from xttsreg.errors import InvalidManifest, TagNotFound
+
+
+class BlobSource(Protocol):
+    """Where blobs are read."""
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether the blob is there *and right*: size and digest, not the name alone."""
+
+    def open(self, blob: Descriptor) -> BinaryIO:
+        """The blob's bytes, **not yet verified**: hash what you read, as `put` does.
+
+        Raises:
+            BlobNotFound: it is not there.
+        """
+
+
+class Store(BlobSource, Protocol):
+    """A place to put blobs and tags."""
+
+    def put(self, blob: Descriptor, source: Readable, advance: Advance = no_advance) -> None:
+        """Take a blob in, all of it or nothing.
+
+        Raises:
+            SizeMismatch, DigestMismatch: the source has other bytes; nothing was stored.
+        """
+
+    def stage(
+        self, blob: Descriptor, source: Readable, advance: Advance = no_advance
+    ) -> Callable[[], None]:
+        """Take a blob in, proven, but under no name until the returned function is called.
+
+        Only within `writing`; what is not published by its end is dropped.
+
+        Raises:
+            SizeMismatch, DigestMismatch: as `put`.
+        """
+
+    def put_bytes(self, media_type: str, data: bytes) -> Descriptor:
+        """Take small content in and describe it."""
+
+    def writing(self) -> AbstractContextManager[object]:
+        """A span in which blobs that no tag holds yet are safe from `gc`. Re-entrant."""
+
+    def entries(self) -> tuple[Descriptor, ...]:
+        """Every manifest that the store holds on purpose, tagged or not."""
+
+    def tags(self) -> Mapping[str, Descriptor]:
+        """``name:tag`` to manifest, sorted."""
+
+    def tag(self, tagged: str, manifest: Descriptor) -> None:
+        """Point a tag at a manifest that is in the store.
+
+        Raises:
+            BlobNotFound: it is not.
+        """
+
+    def untag(self, tagged: str) -> None:
+        """Remove a tag.
+
+        Raises:
+            TagNotFound: there is none.
+        """
+
+    def hold(self, manifest: Descriptor) -> None:
+        """Hold a manifest without a name, e.g. one that speaks about another (a referrer)."""
+
+    def release(self, digest: Digest) -> None:
+        """Undo `hold`, and every tag on this manifest."""
+
+
+def resolve(store: Store, reference: Reference) -> Descriptor:
+    """The descriptor of the manifest that a reference means.
+
+    Raises:
+        TagNotFound: no such tag or digest; the hint lists what comes close.
+    """
+    if reference.digest:
+        for entry in store.entries():
+            if entry.digest == reference.digest:
+                return entry
+    else:
+        found = store.tags().get(reference.tagged)
+        if found is not None:
+            return found
+    raise TagNotFound(f"{reference}: not in this store", hint=_near(store, reference))
+
+
+def _near(store: Store, reference: Reference) -> str:
+    tags = list(store.tags())
+    same = [tag for tag in tags if tag.partition(":")[0] == reference.name]
+    if same:
+        return f"this store has {', '.join(same[:5])}"
+    if tags:
+        return f"`xttsreg ls` shows what is there, e.g. {tags[0]}"
+    return "the store is empty: `xttsreg fetch NAME` or `xttsreg import DIR` fills it"
+
+
+def read_manifest(store: BlobSource, entry: Descriptor) -> Manifest:
+    """Read and prove a manifest.
+
+    Raises:
+        BlobNotFound, DigestMismatch, SizeMismatch, InvalidManifest: as the names say.
+    """
+    if entry.size_bytes > 4 * 1024 * 1024:
+        raise InvalidManifest(f"manifest {entry.digest.short}: {entry.size_bytes} bytes")
+    with store.open(entry) as raw:
+        data = read_verified(raw, entry, what=f"manifest {entry.digest.short}")
+    return Manifest.parse(data, f"manifest {entry.digest.short}")
+
+
+def referrers(store: Store, subject: Digest) -> list[tuple[Descriptor, Manifest]]:
+    """The manifests in this store that speak about another one."""
+    found = []
+    tagged = {entry.digest for entry in store.tags().values()}
+    for entry in store.entries():
+        if entry.digest not in tagged:
+            manifest = read_manifest(store, entry)
+            if manifest.subject and manifest.subject.digest == subject:
+                found.append((entry, manifest))
+    return found

@@ -1,0 +1,254 @@
+"""The only code that changes files in a store: whole or not at all, also when the plug is pulled.
+
+The order is restic's: temporary file in the same filesystem, write, check, fsync, rename, fsync
+of the directory. Until the rename nobody sees the file; after it, its bytes are on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from xttsreg.content.descriptor import Descriptor
+from xttsreg.content.digest import Digest
+from xttsreg.content.stream import CHUNK_BYTES, Advance, VerifyingReader
+from xttsreg.errors import (
+    DigestMismatch,
+    InsufficientSpace,
+    ReadOnlyMedia,
+    SizeMismatch,
+    StoreError,
+)
+
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
+    """Turn what the system says about a disk into our errors.
+
+    Raises:
+        InsufficientSpace, ReadOnlyMedia, StoreError: by errno.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            free_bytes = shutil.disk_usage(existing_parent(path)).free
+            raise InsufficientSpace(
+                str(path), needed_bytes=needed_bytes, free_bytes=free_bytes
+            ) from error
+        if error.errno in _READ_ONLY:
+            raise ReadOnlyMedia(
+                f"{error.filename or path}: {error.strerror}",
+                hint="give a place you may write to with --store or XTTSREG_HOME",
+            ) from error
+        raise StoreError(f"{error.filename or path}: {error.strerror}") from error
+
+
+def existing_parent(path: Path) -> Path:
+    """The nearest directory on the way up that is there."""
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and new names in a directory survive a power cut."""
+    if os.name == "nt":
+        return  # Windows has no such call; NTFS journals names
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # FAT and some FUSE and network filesystems refuse fsync on directories.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(directory: Path) -> None:
+    """``mkdir -p``, each new name durable."""
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir()
+    sync_directory(directory.parent)
+
+
+def sync_file(file: BinaryIO) -> None:
+    """Flush a file to the medium itself, the drive's cache included where the system can."""
+    file.flush()
+    if sys.platform == "darwin":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(file.fileno(), fcntl.F_FULLFSYNC)
+            return
+    os.fsync(file.fileno())
+
+
+def write_atomic(target: Path, data: bytes, *, temporary: Path) -> None:
+    """Replace a small file: readers see the old bytes or the new ones, never a mixture."""
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            sync_file(file)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(target.parent)
+
+
+class BlobWriter:
+    """Writes one blob: hashes while streaming, refuses what is too long, publishes at `commit`.
+
+    Args:
+        temporary: The file to write, in the same filesystem as ``target``.
+        target: Where the blob will be.
+        expected: What it must turn out to be.
+        resume: Keep and hash what ``temporary`` already holds, and go on behind it.
+    """
+
+    def __init__(
+        self, temporary: Path, target: Path, expected: Descriptor, *, resume: bool = False
+    ) -> None:
+        self._temporary, self._target, self._expected = temporary, target, expected
+        self._hash = hashlib.sha256()
+        self.offset_bytes = 0
+        self.committed = False
+        self._file = temporary.open("r+b" if resume and temporary.exists() else "w+b")
+        if resume:
+            self._take_over()
+
+    def _take_over(self) -> None:
+        while chunk := self._file.read(CHUNK_BYTES):
+            self._hash.update(chunk)
+            self.offset_bytes += len(chunk)
+        if self.offset_bytes > self._expected.size_bytes:
+            self.restart()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append.
+
+        Raises:
+            SizeMismatch: this is more than the blob has.
+        """
+        if self.offset_bytes + len(data) > self._expected.size_bytes:
+            raise SizeMismatch(
+                self._target.name,
+                expected_bytes=self._expected.size_bytes,
+                actual_bytes=self.offset_bytes + len(data),
+            )
+        self._file.write(data)
+        self._hash.update(data)
+        self.offset_bytes += len(data)
+
+    def restart(self) -> None:
+        """Drop everything written so far."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._hash = hashlib.sha256()
+        self.offset_bytes = 0
+
+    def finish(self) -> Path:
+        """Check and make durable; the file that `publish` takes.
+
+        Raises:
+            SizeMismatch, DigestMismatch: the bytes are not the blob; they are dropped, and the
+                writer may be filled again from the start.
+        """
+        try:
+            self._check()
+        except (SizeMismatch, DigestMismatch):
+            self.restart()
+            raise
+        sync_file(self._file)
+        self._file.close()
+        return self._temporary
+
+    def commit(self) -> None:
+        """`finish` and `publish`."""
+        publish(self.finish(), self._target)
+        self.committed = True
+
+    def _check(self) -> None:
+        if self.offset_bytes != self._expected.size_bytes:
+            raise SizeMismatch(
+                self._target.name,
+                expected_bytes=self._expected.size_bytes,
+                actual_bytes=self.offset_bytes,
+            )
+        actual = Digest.from_hex(self._hash.hexdigest())
+        if actual != self._expected.digest:
+            raise DigestMismatch(self._target.name, expected=self._expected.digest, actual=actual)
+
+    def keep(self) -> None:
+        """Close, and leave what is there for a later `resume`."""
+        if not self._file.closed:
+            with contextlib.suppress(OSError):
+                sync_file(self._file)
+            self._file.close()
+
+    def discard(self) -> None:
+        """Close and remove."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def check_file(path: Path, expected: Descriptor, *, what: str, advance: Advance) -> None:
+    """Hash a file in place; remove it if it is not what it should be.
+
+    Raises:
+        SizeMismatch, DigestMismatch: and ``path`` is gone.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            reader = VerifyingReader(file, expected, what=what)
+            while chunk := reader.read(CHUNK_BYTES):
+                advance(len(chunk))
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def remove_tree(directory: Path) -> None:
+    """Remove a directory of temporary files; what is gone already is fine."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """Give a finished, synced file its name. Read-only from now on, where the system knows that."""
+    with contextlib.suppress(PermissionError, NotImplementedError):
+        temporary.chmod(0o444)
+    make_directory(target.parent)
+    temporary.replace(target)
+    sync_directory(target.parent)
+
+
+def reflink(source: Path, target: Path) -> bool:
+    """Clone a file without copying bytes (btrfs, xfs). False where that is not possible."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        with source.open("rb") as src, target.open("xb") as dst:
+            fcntl.ioctl(dst.fileno(), _FICLONE, src.fileno())
+    except OSError:
+        target.unlink(missing_ok=True)
+        return False
+    return True
