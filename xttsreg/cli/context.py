@@ -65,6 +65,10 @@ class App:
 
         return progress(quiet=self.quiet)
 
+    def token(self) -> str | None:
+        """The hub's token, from the environment as the hub's own client has it."""
+        return os.environ.get("HF_TOKEN", "").strip() or None
+
     def ask(self, accepted: bool) -> Ask:
         """How a yes to a licence is got here. Never blocks without a terminal."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -37,7 +36,7 @@ def fetch_command(
         item,
         ask=app.ask(accept_license),
         directories=directories,
-        token=os.environ.get("HF_TOKEN"),
+        token=app.token(),
         progress=app.progress(),
     )
     if as_json:

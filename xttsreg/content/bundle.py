@@ -18,6 +18,7 @@ from xttsreg.content.descriptor import Document
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import parse_document
 from xttsreg.content.paths import check_distinct_paths, check_relative_path
+from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidManifest, NewerFormat
 
 FORMAT_VERSION = 1
@@ -83,6 +84,9 @@ class Bundle(Document):
         for file in bundle.files:
             check_relative_path(file.path)
         check_distinct_paths(file.path for file in bundle.files)
+        for brought in bundle.refs:
+            if Reference.parse(brought.ref).tagged != brought.ref:
+                raise InvalidManifest(f"{LISTING}: {brought.ref!r} is not name:tag")
         return bundle
 
     def same_content(self, other: Bundle) -> bool:
@@ -113,7 +117,8 @@ def parse_sums(data: bytes) -> dict[str, Digest]:
     """
     found: dict[str, Digest] = {}
     try:
-        lines = data.decode("utf-8").splitlines()
+        # By "\n" alone, as sha256sum reads it; splitlines() knows eight more ends of a line.
+        lines = data.decode("utf-8").removesuffix("\n").split("\n") if data else []
     except ValueError:
         raise InvalidManifest(f"{SUMS}: not UTF-8") from None
     for number, line in enumerate(lines, 1):

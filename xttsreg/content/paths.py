@@ -7,6 +7,7 @@ directory. The rules close the holes of oras-go GHSA-8xwf-rjm4-xvhv and Ollama C
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from xttsreg.errors import UnsafePath
@@ -36,17 +37,27 @@ def check_relative_path(path: str) -> str:
 
 
 def check_distinct_paths(paths: Iterable[str]) -> None:
-    """Make sure that no two names fall together where case does not count.
+    """Make sure that all names can exist beside each other, on every filesystem.
 
     Raises:
-        UnsafePath: names the two.
+        UnsafePath: two fall together where case or the form of accents does not count, or one is
+            a file and a directory at once. Names the two.
     """
     seen: dict[str, str] = {}
     for path in paths:
-        folded = path.casefold()
+        folded = _folded(path)
         if folded in seen:
             raise UnsafePath(f"{seen[folded]!r} and {path!r} are one file on FAT32 and macOS")
         seen[folded] = path
+    for folded, path in seen.items():
+        parts = folded.split("/")
+        for above in ("/".join(parts[:i]) for i in range(1, len(parts))):
+            if above in seen:
+                raise UnsafePath(f"{seen[above]!r} would be a file and the directory of {path!r}")
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 
 
 def _problem(part: str) -> str | None:

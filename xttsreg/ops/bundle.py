@@ -95,7 +95,15 @@ def _require_ours(directory: Path) -> None:
     if not directory.is_dir():
         raise InvalidInputError(f"{directory}: not a directory")
     names = {path.name for path in directory.iterdir()} - SYSTEM_LITTER
-    foreign = names - {LAYOUT_FILE, "index.json", "blobs", SUMS, LISTING, README, LICENSES_DIRECTORY}
+    foreign = names - {
+        LAYOUT_FILE,
+        "index.json",
+        "blobs",
+        SUMS,
+        LISTING,
+        README,
+        LICENSES_DIRECTORY,
+    }
     if foreign or (names and LAYOUT_FILE not in names):
         raise InvalidInputError(
             f"{directory}: holds other things than a bundle ({sorted(foreign or names)[0]})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -111,11 +112,12 @@ def _download(
     store: LayoutStore, item: WeightSet, file: PinnedFile, token: str | None, progress: Progress
 ) -> str:
     from xttsreg.ops import download
+    from xttsreg.ops.urls import HUB_URL, apply_endpoint
 
     with store.resumable(file.layer) as writer:
         if writer is None:  # another process brought it while we waited
             return "store"
-        urls = item.urls(file.path)
+        urls = [apply_endpoint(url, os.environ) for url in item.urls(file.path)]
         with progress.task(file.path, file.size_bytes) as advance:
             advance(writer.offset_bytes)
             while True:
@@ -126,7 +128,13 @@ def _download(
                     sha256_hex=file.sha256,
                     urls=urls,
                 )
-                delivered = download.download(remote, writer, token=token, advance=advance)
+                delivered = download.download(
+                    remote,
+                    writer,
+                    token=token,
+                    token_urls=[apply_endpoint(HUB_URL, os.environ)],
+                    advance=advance,
+                )
                 try:
                     writer.commit()
                     return "net"

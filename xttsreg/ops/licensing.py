@@ -80,10 +80,18 @@ def accepted_now(how: str) -> Acceptance:
     """The current user's yes, at this moment."""
     now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
     return Acceptance(
-        by=os.environ.get("XTTSREG_USER") or getpass.getuser(),
+        by=current_user(),
         at=now.isoformat().replace("+00:00", "Z"),
         how=how,
     )
+
+
+def current_user() -> str:
+    """Who works here: ``XTTSREG_USER``, or the login name."""
+    try:
+        return os.environ.get("XTTSREG_USER") or getpass.getuser()
+    except (OSError, KeyError):  # a container user without a name
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 def is_required(manifest: Manifest) -> bool:

@@ -47,7 +47,7 @@ def checkout(
     files = read_manifest(store, entry).files()
     if directory.exists() and any(directory.iterdir()):
         raise AlreadyExists(f"{directory}: not empty", hint="give a directory that does not exist")
-    with store.writing() if _writable(store) else contextlib.nullcontext():
+    with store.writing() if store.is_writable() else contextlib.nullcontext():
         for path, layer in files.items():
             with progress.task(f"check {path}", layer.size_bytes):
                 _require(store, path, layer)
@@ -57,10 +57,6 @@ def checkout(
             except BaseException:
                 shutil.rmtree(directory, ignore_errors=True)
                 raise
-
-
-def _writable(store: LayoutStore) -> bool:
-    return os.access(store.root, os.W_OK)
 
 
 def _require(store: LayoutStore, path: str, layer: Descriptor) -> None:

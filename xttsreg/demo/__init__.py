@@ -1,0 +1,1 @@
+"""What the demo and the tests need to run everything for real, on one machine."""

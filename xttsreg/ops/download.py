@@ -1,0 +1,132 @@
+"""Download one pinned file from the first source that delivers it, resuming where it stopped.
+
+The pin (size and sha256) is known before the first byte. What an answer says of itself (length,
+range, the hub's ``X-Linked-ETag``) is held against it before anything is stored; the bytes are
+hashed by the store, which refuses them at its commit if they are others. That is why a download
+may go on from one source with what another one began.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import requests
+
+from xttsreg.errors import IntegrityError, RemoteError, Transient, Unauthorized, XttsregError
+from xttsreg.ops.source import RemoteFile, Sink, Source
+from xttsreg.ops.transport import Client, new_session
+from xttsreg.ops.urls import HUB_URL
+
+__all__ = ["RemoteFile", "Sink", "download"]
+
+_BACKOFF_MAX_S = 30.0
+_RETRY_AFTER_MAX_S = 300.0
+
+
+def _ignore(_: int) -> None:
+    """Take a progress report and do nothing."""
+
+
+def download(
+    file: RemoteFile,
+    sink: Sink,
+    *,
+    session: requests.Session | None = None,
+    token: str | None = None,
+    token_urls: Sequence[str] = (HUB_URL,),
+    timeout_s: tuple[float, float] = (10.0, 60.0),
+    attempts: int = 5,
+    sleep: Callable[[float], None] = time.sleep,
+    advance: Callable[[int], None] = _ignore,
+) -> str:
+    """Fill the sink up to the file's size.
+
+    Args:
+        file: What to download.
+        sink: Where to; what it holds already is not fetched again. Its content is hashed by its
+            owner, not here.
+        session: For connections to be kept; not to be shared between threads. Default: a new one.
+        token: Bearer token, sent to the hosts of ``token_urls`` only, never on to another one.
+        token_urls: Any URL of each host that the token belongs to.
+        timeout_s: Seconds to connect, and seconds between two pieces of an answer.
+        attempts: Tries in a row without progress before a source is given up.
+        sleep: Waits that many seconds between tries.
+        advance: Told the bytes as they come; negative when bytes are dropped.
+
+    Returns:
+        The URL of the source that delivered the last byte; empty if the sink was full already.
+
+    Raises:
+        IntegrityError: if a source has another file than the pinned one and none delivered.
+        Unauthorized: if a source wants (other) credentials and none delivered.
+        Transient: if the only source failed so each time.
+        RemoteError: for anything else; after several sources it says what each one answered.
+    """
+    if sink.offset_bytes > file.size_bytes:
+        advance(-sink.offset_bytes)
+        sink.restart()
+    if sink.offset_bytes == file.size_bytes:
+        return ""
+    failures: list[XttsregError] = []
+    with contextlib.ExitStack() as stack:
+        client = Client(
+            session=session or stack.enter_context(new_session()),
+            token=token,
+            token_urls=token_urls,
+            timeout_s=timeout_s,
+        )
+        for url in file.urls:
+            source = Source(file=file, url=url, sink=sink, client=client, advance=advance)
+            try:
+                _persist(source, attempts=attempts, sleep=sleep)
+                return url
+            except (RemoteError, IntegrityError) as error:
+                failures.append(error)
+    raise _summary(file, failures)
+
+
+def _persist(source: Source, *, attempts: int, sleep: Callable[[float], None]) -> None:
+    """Try one source until the sink is full, or it fails for good, or too often in a row.
+
+    Progress is a new high-water mark and not just bytes: a server that ignores Range and breaks
+    off at the same place would otherwise be tried for ever.
+    """
+    best_bytes, failed = source.sink.offset_bytes, 0
+    while True:
+        try:
+            source.attempt()
+            return
+        except Transient as error:
+            if source.sink.offset_bytes > best_bytes:
+                best_bytes, failed = source.sink.offset_bytes, 0
+            failed += 1
+            if failed >= attempts:
+                raise
+            sleep(_pause_s(error, failed))
+        except IntegrityError:
+            if source.delivered:
+                source.restart()  # bytes of another file; the next source must not build on them
+            raise
+
+
+def _pause_s(error: Transient, failed: int) -> float:
+    """How long to wait: what the server asks for, else 1, 2, 4... seconds with jitter."""
+    if error.retry_after_s is not None:
+        return min(error.retry_after_s, _RETRY_AFTER_MAX_S)
+    return min(_BACKOFF_MAX_S, 2.0 ** (failed - 1)) * random.uniform(0.5, 1.0)
+
+
+def _summary(file: RemoteFile, failures: Sequence[XttsregError]) -> XttsregError:
+    """One error for all sources, of the kind that a user can do most about."""
+    if not failures:
+        return RemoteError(f"{file.name}: no source is known", op="GET")
+    order = (IntegrityError, Unauthorized, RemoteError)
+    chosen = next(e for kind in order for e in failures if isinstance(e, kind))
+    told = "; ".join(error.message for error in failures)
+    several = f"none of {len(failures)} sources has it: " if len(failures) > 1 else ""
+    chosen.message = f"{file.name}: {several}{told}"
+    chosen.args = (chosen.message,)
+    return chosen
