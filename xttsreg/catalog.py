@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from pydantic import Field, field_validator, model_validator
 
@@ -124,7 +125,8 @@ class WeightSet(StrictModel):
 
     def urls(self, path: str) -> list[str]:
         """Where a file can be had, best first."""
-        return [source.format(revision=self.revision, path=path) for source in self.sources]
+        quoted = quote(path)  # a name may hold "#" or "%"
+        return [source.format(revision=self.revision, path=quoted) for source in self.sources]
 
     def file(self, path: str) -> PinnedFile | None:
         """The file of this name."""
@@ -174,8 +176,11 @@ class Catalog:
         return dict(sorted(self._sets.items()))
 
     def find(self, reference: Reference) -> WeightSet | None:
-        """The set of this name and tag, if it is pinned here."""
-        return self._sets.get(reference.tagged)
+        """The set of this name and tag, if it is pinned here, and under this digest if given."""
+        found = self._sets.get(reference.tagged)
+        if found and reference.digest and reference.digest != found.model()[1].describe().digest:
+            return None
+        return found
 
     def get(self, reference: Reference) -> WeightSet:
         """The set of this name and tag.
@@ -186,7 +191,7 @@ class Catalog:
         found = self.find(reference)
         if found is None:
             raise WeightSetNotFound(
-                f"{reference.tagged}: not in the catalogue",
+                f"{reference if reference.digest else reference.tagged}: not in the catalogue",
                 hint=f"the catalogue has {', '.join(self.sets()) or 'nothing'}; "
                 "--catalog DIR adds your own",
             )

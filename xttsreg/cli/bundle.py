@@ -71,9 +71,8 @@ def _provide(app: App, store: LayoutStore, ref: Reference, accept: bool) -> Desc
 
     item = app.catalog().find(ref)
     if item and not ref.digest and ref.tagged not in store.tags():
-        token = os.environ.get("HF_TOKEN")
         return fetch(
-            store, item, ask=app.ask(accept), token=token, progress=app.progress()
+            store, item, ask=app.ask(accept), token=app.token(), progress=app.progress()
         ).manifest
     entry = resolve(store, ref)
     manifest = read_manifest(store, entry)

@@ -40,8 +40,15 @@ def fetch_command(
         progress=app.progress(),
     )
     if as_json:
-        print_json({"ref": done.tagged, "digest": done.manifest.digest,
-                    "fetched": done.fetched, "taken": done.taken, "present": done.present})  # fmt: skip
+        print_json(
+            {
+                "ref": done.tagged,
+                "digest": done.manifest.digest,
+                "fetched": done.fetched,
+                "taken": done.taken,
+                "present": done.present,
+            }
+        )
         return
     say(f"{len(done.fetched)} files fetched, {len(done.taken)} taken from disk, "
         f"{len(done.present)} there already")  # fmt: skip

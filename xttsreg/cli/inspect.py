@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from xttsreg.cli.context import App, common_options, json_option, pass_app
-from xttsreg.cli.output import print_json, print_table
+from xttsreg.cli.output import print_json, print_table, printable
 from xttsreg.content.reference import Reference
 
 
@@ -53,4 +53,4 @@ def _print(value: dict[str, Any]) -> None:
 def _line(key: str, fact: object) -> None:
     if fact is not None and fact != [] and fact != "":
         text = ", ".join(map(str, fact)) if isinstance(fact, list) else str(fact)
-        click.echo(f"{key}: {text}")
+        click.echo(f"{printable(key)}: {printable(text)}")

@@ -34,7 +34,12 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Text without control characters: what comes from a bundle must not steer a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def say(line: str) -> None:
@@ -48,9 +53,10 @@ def human_size(size_bytes: int) -> str:
     >>> human_size(1867929118)
     '1.87 GB'
     """
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
-    raise AssertionError("unreachable")
+    size, unit = float(size_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 999.5:  # what would be rounded to 1000 gets the next unit
+            break
+        size, unit = size / 1000, larger
+    digits = 0 if unit == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
+    return f"{size:.{digits}f} {unit}"

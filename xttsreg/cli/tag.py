@@ -6,7 +6,7 @@ import click
 
 from xttsreg.cli.context import App, common_options, pass_app
 from xttsreg.content.reference import Reference
-from xttsreg.errors import AlreadyExists, TagNotFound
+from xttsreg.errors import AlreadyExists, InvalidReference, TagNotFound
 
 
 @click.command("tag")
@@ -20,6 +20,8 @@ def tag_command(app: App, ref: str, new: str, force: bool) -> None:
     from xttsreg.stores.base import resolve
 
     store, target = app.store(), Reference.parse(new)
+    if target.digest:
+        raise InvalidReference(f"{new}: a new name has no digest", hint=f"give {target.tagged}")
     entry = resolve(store, Reference.parse(ref))
     existing = store.tags().get(target.tagged)
     if existing and existing.digest != entry.digest and not force:

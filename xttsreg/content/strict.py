@@ -23,6 +23,8 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+_CHECK = "mend this file; nothing was done"
+
 M = TypeVar("M", bound=StrictModel)
 
 
@@ -40,10 +42,10 @@ def load_toml(model: type[M], path: Path, error: type[InvalidInputError]) -> M:
     try:
         value = tomllib.loads(path.read_text("utf-8"))
     except OSError as failure:
-        raise error(f"{path}: {failure.strerror}") from None
-    except ValueError as failure:
-        raise error(f"{path}: not valid TOML ({failure})") from None
+        raise error(f"{path}: {failure.strerror}", hint=_CHECK) from None
+    except (ValueError, RecursionError) as failure:
+        raise error(f"{path}: not valid TOML ({failure})", hint=_CHECK) from None
     try:
         return model.model_validate(value)
     except ValidationError as failure:
-        raise error(f"{path}: {explain(failure)}") from None
+        raise error(f"{path}: {explain(failure)}", hint=_CHECK) from None

@@ -86,7 +86,13 @@ def add(
         LicenseNotAccepted: nobody said yes.
     """
     if not directory.is_dir():
-        raise InvalidInputError(f"{directory}: not a directory")
+        raise InvalidInputError(
+            f"{directory}: not a directory", hint="give the directory that holds model.pth"
+        )
+    if reference.digest:
+        raise InvalidInputError(
+            f"{reference}: add makes the digest, and takes none", hint=f"give {reference.tagged}"
+        )
     item = catalog.find(reference)
     if item:
         plan = _plan_pinned(store, item, directory, catalog, progress)

@@ -73,7 +73,7 @@ def bundle(
         InsufficientSpace, ReadOnlyMedia: the medium cannot take it.
         IntegrityError: a blob of the store is damaged.
     """
-    _require_ours(directory)
+    _require_ours(directory, store)
     selection = select(store, tags)
     before = _read_listing(directory)
     with durable.disk_errors(directory):
@@ -81,7 +81,10 @@ def bundle(
         (directory / SUMS).unlink(missing_ok=True)
     target = LayoutStore.create(directory)
     _require_space(target, selection)
-    copied = copy(store, target, selection, progress=progress)
+    with durable.disk_errors(directory):  # first of all, as the mark that this is a bundle
+        durable.make_directory(target.state)
+        _write(target, README, _readme(selection).encode("utf-8"))
+    copied = copy(store, target, selection, together=False, progress=progress)
     _drop_rest(target, selection)
     with durable.disk_errors(directory):
         listing = _finish(target, selection, before)
@@ -89,7 +92,7 @@ def bundle(
     return Bundled(directory, listing, copied)
 
 
-def _require_ours(directory: Path) -> None:
+def _require_ours(directory: Path, store: LayoutStore) -> None:
     if not directory.exists():
         return
     if not directory.is_dir():
@@ -104,9 +107,16 @@ def _require_ours(directory: Path) -> None:
         README,
         LICENSES_DIRECTORY,
     }
-    if foreign or (names and LAYOUT_FILE not in names):
+    if foreign or (names - {"blobs"} and LAYOUT_FILE not in names):
         raise InvalidInputError(
             f"{directory}: holds other things than a bundle ({sorted(foreign or names)[0]})",
+            hint="give an empty directory, e.g. a folder on the stick",
+        )
+    # What a bundle does not need is removed from its directory, and a store must not lose that.
+    is_store = "index.json" in names and not names & {README, LISTING}
+    if is_store or directory.resolve() == store.root.resolve():
+        raise InvalidInputError(
+            f"{directory}: is a store, not a bundle",
             hint="give an empty directory, e.g. a folder on the stick",
         )
 
@@ -144,9 +154,8 @@ def _drop_rest(target: LayoutStore, selection: Selection) -> None:
 
 
 def _finish(target: LayoutStore, selection: Selection, before: Bundle | None) -> Bundle:
-    """Write ``README.txt``, ``bundle.json`` and, last, ``SHA256SUMS``."""
+    """Write the terms, ``bundle.json`` and, last, ``SHA256SUMS``."""
     root = target.root
-    _write(target, README, _readme(selection).encode("utf-8"))
     blobs = [
         BundleFile(
             path=f"blobs/sha256/{blob.digest.hex}", size_bytes=blob.size_bytes, digest=blob.digest
@@ -174,11 +183,13 @@ def _finish(target: LayoutStore, selection: Selection, before: Bundle | None) ->
 
 def _write_licenses(target: LayoutStore, selection: Selection) -> list[str]:
     """The terms once more as files that a person can open without any tool of ours."""
-    written = []
-    for tagged, entry in selection.tags.items():
+    written: list[str] = []
+    for tagged, entry in sorted(selection.tags.items()):
         layer = selection.manifests[entry.digest].files().get(LICENSE_FILE)
         if layer:
             name = f"{LICENSES_DIRECTORY}/{tagged.replace('/', '-').replace(':', '-')}.txt"
+            if name.casefold() in map(str.casefold, written):  # team/x and team-x, :V1 and :v1
+                name = name.removesuffix(".txt") + f"-{Digest.of(tagged.encode()).short}.txt"
             with target.open(layer) as raw:
                 data = read_verified(raw, layer, what=name)
             durable.make_directory(target.root / LICENSES_DIRECTORY)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Manifest
+from xttsreg.content.stream import Advance
 from xttsreg.errors import IntegrityError
+from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.base import Store, read_manifest, referrers
 from xttsreg.stores.layout import LayoutStore
@@ -73,76 +73,76 @@ def copy(
     selection: Selection,
     *,
     take_over: bool = False,
+    together: bool = True,
     progress: Progress = QUIET,
 ) -> Copied:
-    """Copy a selection, all of it or nothing: names appear once every blob is proven.
+    """Copy a selection. Names appear once every blob is there and proven.
 
     Args:
         source: Where it is.
         target: Where it goes.
         selection: From `select`.
         take_over: Blobs may be hard-linked from the source instead of copied.
+        together: No blob appears before all are proven: all or nothing. Otherwise each appears
+            when it is done, and an interrupted copy goes on from there.
         progress: Watches.
 
     Raises:
         IntegrityError: the source has other bytes than it says; names the blob.
     """
-    labels = _labels(selection)
-    with target.writing():
-        blobs = selection.blobs()
+    job = _Job(source, target, _labels(selection), take_over, progress)
+    blobs = sorted(selection.blobs(), key=lambda blob: -blob.size_bytes)
 
-        def one(blob: Descriptor) -> Callable[[], None] | None:
-            if target.has(blob):
-                return None
-            label = labels.get(blob.digest, blob.digest.short)
-            return _stage(source, target, blob, label, take_over, progress)
-
-        publishers = in_parallel(one, sorted(blobs, key=lambda blob: -blob.size_bytes))
-        done = [publish for publish in publishers.values() if publish]
-        for publish in done:
+    def one(blob: Descriptor, cancel: Cancel) -> Callable[[], None] | None:
+        publish = job.stage(blob, cancel)
+        if publish and not together:
             publish()
+        return publish
+
+    with target.writing():
+        publishers = in_parallel(one, blobs)
+        for publish in publishers if together else []:
+            if publish:
+                publish()
         for tagged, entry in selection.tags.items():
             target.tag(tagged, entry)
         for entry in selection.held:
             target.hold(entry)
-    copied = [blob for blob in blobs if publishers[blob.digest]]
+    copied = [blob for blob, publish in zip(blobs, publishers, strict=True) if publish]
     size_bytes = sum(blob.size_bytes for blob in copied)
     return Copied(len(copied), size_bytes, sum(b.size_bytes for b in blobs) - size_bytes)
 
 
-def _stage(
-    source: Store,
-    target: Store,
-    blob: Descriptor,
-    label: str,
-    take_over: bool,
-    progress: Progress,
-) -> Callable[[], None]:
-    with progress.task(label, blob.size_bytes) as advance:
-        try:
-            if isinstance(source, LayoutStore) and isinstance(target, LayoutStore):
-                source.open(blob).close()  # a regular file, or an error that says so
-                path = source.blob_path(blob.digest)
-                return target.stage_file(blob, path, advance, hardlink=take_over)
-            with source.open(blob) as raw:
-                return target.stage(blob, raw, advance)
-        except IntegrityError as error:
-            error.hint = error.hint or f"the damaged file is {label}; bring this one again"
-            raise
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all blobs of one copy have in common."""
 
+    source: Store
+    target: Store
+    labels: Mapping[Digest, str]
+    take_over: bool
+    progress: Progress
 
-def in_parallel(
-    work: Callable[[Descriptor], Callable[[], None] | None], blobs: Iterable[Descriptor]
-) -> dict[Digest, Callable[[], None] | None]:
-    """Run ``work`` on each blob, as many at once as there are cores. Hashing releases the GIL."""
-    todo = list(blobs)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        try:
-            results = list(pool.map(work, todo))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return {blob.digest: result for blob, result in zip(todo, results, strict=True)}
+    def stage(self, blob: Descriptor, cancel: Cancel) -> Callable[[], None] | None:
+        """Stage one blob; None if the target has it already, and right."""
+        if self.target.has(blob):
+            return None
+        label = self.labels.get(blob.digest, f"blobs/sha256/{blob.digest.hex}")
+        with self.progress.task(label.partition(" ")[2] or label, blob.size_bytes) as advance:
+            try:
+                return self._stage(blob, cancel.watch(advance))
+            except IntegrityError as error:
+                error.hint = error.hint or f"the damaged file is {label}; bring this one again"
+                raise
+
+    def _stage(self, blob: Descriptor, advance: Advance) -> Callable[[], None]:
+        source, target = self.source, self.target
+        if isinstance(source, LayoutStore) and isinstance(target, LayoutStore):
+            source.open(blob).close()  # a regular file, or an error that says so
+            path = source.blob_path(blob.digest)
+            return target.stage_file(blob, path, advance, hardlink=self.take_over)
+        with source.open(blob) as raw:
+            return target.stage(blob, raw, advance)
 
 
 def _labels(selection: Selection) -> dict[Digest, str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from xttsreg.content.descriptor import FILE_PATH, TITLE, Descriptor
-from xttsreg.content.manifest import EMPTY_BYTES, EMPTY_TYPE, Manifest
 from xttsreg.content.digest import Digest
+from xttsreg.content.manifest import EMPTY_BYTES, EMPTY_TYPE, Manifest
 from xttsreg.content.paths import check_relative_path
 from xttsreg.content.stream import digest_stream
 from xttsreg.errors import InvalidDataset
+from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.durable import disk_errors
 
@@ -34,16 +34,16 @@ def describe_dataset(directory: Path, *, progress: Progress = QUIET) -> Manifest
         raise InvalidDataset(f"{directory}: no files in it")
     total_bytes = sum((directory / path).stat().st_size for path in paths)
 
-    def layer(path: str) -> Descriptor:
+    def layer(path: str, cancel: Cancel) -> Descriptor:
         with disk_errors(directory / path), (directory / path).open("rb", buffering=0) as file:
-            digest, size_bytes = digest_stream(file, advance)
+            digest, size_bytes = digest_stream(file, cancel.watch(advance))
         names = {FILE_PATH: path, TITLE: path}
         return Descriptor(
             media_type=LAYER_TYPE, digest=digest, size_bytes=size_bytes, annotations=names
         )
 
-    with progress.task("hash dataset", total_bytes) as advance, ThreadPoolExecutor() as pool:
-        layers = tuple(pool.map(layer, paths))
+    with progress.task("hash dataset", total_bytes) as advance:
+        layers = tuple(in_parallel(layer, paths))
     empty = Descriptor(
         media_type=EMPTY_TYPE, digest=Digest.of(EMPTY_BYTES), size_bytes=len(EMPTY_BYTES)
     )

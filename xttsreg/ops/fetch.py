@@ -5,20 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from xttsreg.catalog import PinnedFile, WeightSet
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.manifest import MANIFEST_TYPE
 from xttsreg.content.modelpack import CONFIG_TYPE
+from xttsreg.content.stream import Advance
 from xttsreg.errors import InsufficientSpace, IntegrityError
 from xttsreg.ops import licensing
+from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
+from xttsreg.ops.urls import HUB_URL, apply_endpoint, redact
+from xttsreg.stores.durable import BlobWriter
 from xttsreg.stores.layout import LayoutStore
 
 FILES_AT_ONCE = 4
+
+Way = Literal["net", "disk", "store"]
+_WAYS: tuple[Way, ...] = ("net", "disk", "store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,79 +79,94 @@ def fetch(
     with store.writing():
         _require_space(store, item)
 
-        def one(file: PinnedFile) -> str:
-            return _bring(store, item, file, directories, token, progress)
-
-        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            how = dict(zip([f.path for f in item.files], pool.map(one, item.files), strict=True))
+        job = _Job(store, item, directories, token, progress)
+        ways = in_parallel(job.bring, item.files, threads=FILES_AT_ONCE)
         store.put_bytes(CONFIG_TYPE, config)
         store.put_bytes(MANIFEST_TYPE, manifest.to_bytes())
         store.tag(item.reference.tagged, entry)
         if acceptance:
             licensing.record(store, entry, manifest, acceptance)
-    ways = [[path for path, way in how.items() if way == w] for w in ("net", "disk", "store")]
-    return Fetched(item.reference.tagged, entry, *ways)
+    paths = {way: [f.path for f, w in zip(item.files, ways, strict=True) if w == way]
+             for way in _WAYS}  # fmt: skip
+    return Fetched(item.reference.tagged, entry, *(paths[way] for way in _WAYS))
 
 
-def _bring(
-    store: LayoutStore,
-    item: WeightSet,
-    file: PinnedFile,
-    directories: Sequence[Path],
-    token: str | None,
-    progress: Progress,
-) -> str:
-    if store.has(file.layer):
-        return "store"
-    for directory in directories:
-        path = directory / file.path
-        if path.is_file() and path.stat().st_size == file.size_bytes:
-            try:
-                with progress.task(file.path, file.size_bytes) as advance:
-                    store.stage_file(file.layer, path, advance)()
-                return "disk"
-            except IntegrityError:
-                progress.note(f"{path}: another file than the pinned one; fetching it")
-    return _download(store, item, file, token, progress)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all files of one fetch have in common."""
 
+    store: LayoutStore
+    item: WeightSet
+    directories: Sequence[Path]
+    token: str | None
+    progress: Progress
 
-def _download(
-    store: LayoutStore, item: WeightSet, file: PinnedFile, token: str | None, progress: Progress
-) -> str:
-    from xttsreg.ops import download
-    from xttsreg.ops.urls import HUB_URL, apply_endpoint
-
-    with store.resumable(file.layer) as writer:
-        if writer is None:  # another process brought it while we waited
+    def bring(self, file: PinnedFile, cancel: Cancel) -> Way:
+        """Get one file, the cheapest way there is."""
+        if self.store.has(file.layer):
             return "store"
-        urls = [apply_endpoint(url, os.environ) for url in item.urls(file.path)]
-        with progress.task(file.path, file.size_bytes) as advance:
-            advance(writer.offset_bytes)
-            while True:
-                resumed = writer.offset_bytes > 0
-                remote = download.RemoteFile(
-                    name=file.path,
-                    size_bytes=file.size_bytes,
-                    sha256_hex=file.sha256,
-                    urls=urls,
-                )
-                delivered = download.download(
-                    remote,
-                    writer,
-                    token=token,
-                    token_urls=[apply_endpoint(HUB_URL, os.environ)],
-                    advance=advance,
-                )
-                try:
-                    writer.commit()
-                    return "net"
-                except IntegrityError as error:
-                    # What we resumed from may be at fault, so the same source gets one more try.
-                    urls = urls if resumed else urls[urls.index(delivered) + 1 :]
-                    if not urls:
-                        error.message = f"{file.path} from {delivered}: {error.message}"
-                        raise
-                    progress.note(f"{file.path}: wrong bytes from {delivered}; trying again")
+        for directory in self.directories:
+            if self._take(directory / file.path, file, cancel):
+                return "disk"
+        return self._download(file, cancel)
+
+    def _take(self, path: Path, file: PinnedFile, cancel: Cancel) -> bool:
+        if not path.is_file() or path.stat().st_size != file.size_bytes:
+            return False
+        try:
+            with self.progress.task(file.path, file.size_bytes) as advance:
+                self.store.stage_file(file.layer, path, cancel.watch(advance))()
+        except IntegrityError:
+            self.progress.note(f"{path}: another file than the pinned one; fetching it")
+            return False
+        return True
+
+    def _download(self, file: PinnedFile, cancel: Cancel) -> Way:
+        with self.store.resumable(file.layer) as writer:
+            if writer is None:  # another process brought it while we waited
+                return "store"
+            urls = [apply_endpoint(url, os.environ) for url in self.item.urls(file.path)]
+            with self.progress.task(file.path, file.size_bytes) as advance:
+                advance(writer.offset_bytes)
+                while urls:
+                    urls = self._try(file, writer, urls, cancel, advance)
+        return "net"
+
+    def _try(
+        self,
+        file: PinnedFile,
+        writer: BlobWriter,
+        urls: list[str],
+        cancel: Cancel,
+        advance: Advance,
+    ) -> list[str]:
+        """Fill the writer and commit it; the URLs that are left to try if it was wrong."""
+        from xttsreg.ops import download
+
+        resumed_bytes = writer.offset_bytes
+        remote = download.RemoteFile(
+            name=file.path, size_bytes=file.size_bytes, sha256_hex=file.sha256, urls=urls
+        )
+        delivered = download.download(
+            remote,
+            writer,
+            token=self.token,
+            token_urls=[apply_endpoint(HUB_URL, os.environ)],
+            sleep=cancel.sleep,
+            advance=cancel.watch(advance),
+        )
+        try:
+            writer.commit()
+            return []
+        except IntegrityError as error:
+            # What we resumed from may be at fault, so the same sources get one more chance.
+            rest = urls if resumed_bytes else urls[urls.index(delivered) + 1 :]
+            if not rest:
+                error.message = f"{file.path} from {redact(delivered)}: {error.message}"
+                raise
+            advance(-file.size_bytes)
+            self.progress.note(f"{file.path}: wrong bytes; fetching it again")
+            return rest
 
 
 def _require_space(store: LayoutStore, item: WeightSet) -> None:

@@ -8,10 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xttsreg.content.bundle import LISTING, SUMS, Bundle, parse_sums
+from xttsreg.content.bundle import LISTING, SUMS, Bundle, format_sums, parse_sums
 from xttsreg.content.digest import Digest
 from xttsreg.content.stream import digest_stream
-from xttsreg.errors import BlobNotFound, BundleMismatch, InvalidInputError
+from xttsreg.errors import (
+    BlobNotFound,
+    BundleMismatch,
+    IntegrityError,
+    InvalidInputError,
+    InvalidManifest,
+)
 from xttsreg.ops.bundle import SYSTEM_LITTER
 from xttsreg.ops.copy import Copied, Selection, copy, select
 from xttsreg.ops.progress import QUIET, Progress
@@ -76,14 +82,21 @@ def read_bundle(directory: Path) -> Bundle:
                 "interrupted, run it again",
             )
     data = _read_small(directory / LISTING)
-    listing = Bundle.parse(data)
-    sums = parse_sums(_read_small(directory / SUMS))
-    expected = {file.path: file.digest for file in listing.files}
+    sums_data = _read_small(directory / SUMS)
+    try:
+        sums = parse_sums(sums_data)
+    except InvalidManifest as error:
+        raise BundleMismatch(error.message, hint=_AGAIN) from None
+    # Before it is parsed: a damaged listing is damaged, and not malformed or of a newer format.
     if sums.get(LISTING) != Digest.of(data):
         raise BundleMismatch(f"{LISTING}: not the one that {SUMS} names", hint=_AGAIN)
+    listing = Bundle.parse(data)
+    expected = {file.path: file.digest for file in listing.files}
     if sums != {**expected, LISTING: Digest.of(data)}:
         different = sorted(set(sums.items()) ^ {*expected.items(), (LISTING, sums[LISTING])})
         raise BundleMismatch(f"{different[0][0]}: {SUMS} and {LISTING} disagree", hint=_AGAIN)
+    if sums_data != format_sums(sums):
+        raise BundleMismatch(f"{SUMS}: not as it was written", hint=_AGAIN)
     _compare(directory, listing)
     _check_small(directory, listing)
     return listing
@@ -148,7 +161,7 @@ def _selection(source: LayoutStore, listing: Bundle) -> Selection:
         raise BundleMismatch(f"index.json: other names than in {LISTING}", hint=_AGAIN)
     try:
         selection = select(source, tags)
-    except BlobNotFound as error:
+    except (BlobNotFound, IntegrityError) as error:
         raise BundleMismatch(error.message, hint=_AGAIN) from None
     needed = {blob.digest: blob for blob in selection.blobs()}
     listed = {f.digest: f for f in listing.files if f.path == f"blobs/sha256/{f.digest.hex}"}

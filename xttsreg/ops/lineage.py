@@ -83,8 +83,9 @@ def load_base(store: LayoutStore, reference: Reference) -> tuple[Descriptor, Bas
 
 def free_reference(store: LayoutStore, wanted: Reference) -> Reference:
     """``wanted`` if that is free, else the next ``vN`` of its name."""
-    tags = [Reference.parse(tagged) for tagged in store.tags()]
-    taken = {ref.tag for ref in tags if ref.name == wanted.name}
+    # Not parsed: other tools may have put tags here that are no references of ours.
+    split = [tagged.rpartition(":") for tagged in store.tags()]
+    taken = {tag for name, _, tag in split if name == wanted.name}
     if wanted.tag not in taken:
         return wanted
     numbers = [int(tag[1:]) for tag in taken if tag[:1] == "v" and tag[1:].isdigit()]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Manifest
 from xttsreg.errors import XttsregError
+from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.base import read_manifest
 from xttsreg.stores.layout import LayoutStore
@@ -89,14 +89,13 @@ def _check(
     use_cache: bool,
     progress: Progress,
 ) -> list[Problem]:
-    def one(item: tuple[Descriptor, str, list[str]]) -> Problem | None:
+    def one(item: tuple[Descriptor, str, list[str]], cancel: Cancel) -> Problem | None:
         blob, what, refs = item
         with progress.task(what, blob.size_bytes) as advance:
-            if store.has(blob, use_cache=use_cache, advance=advance):
+            if store.has(blob, use_cache=use_cache, advance=cancel.watch(advance)):
                 return None
         there = store.blob_path(blob.digest).exists()
         return Problem(blob.digest, what, refs, "damaged" if there else "missing")
 
     largest_first = sorted(wanted.values(), key=lambda item: -item[0].size_bytes)
-    with ThreadPoolExecutor() as pool:
-        return [problem for problem in pool.map(one, largest_first) if problem]
+    return [problem for problem in in_parallel(one, largest_first) if problem]

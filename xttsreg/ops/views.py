@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from xttsreg.content.descriptor import Descriptor
-from xttsreg.errors import AlreadyExists, IntegrityError
+from xttsreg.content.stream import Advance
+from xttsreg.errors import AlreadyExists, IntegrityError, InvalidModel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores import durable
 from xttsreg.stores.base import read_manifest
@@ -45,12 +46,16 @@ def checkout(
         BlobNotFound, IntegrityError: the set is incomplete or damaged; no directory is left.
     """
     files = read_manifest(store, entry).files()
+    if not files:
+        raise InvalidModel(f"{entry.digest}: has no files", hint="give a weight set or a voice")
+    if directory.exists() and not directory.is_dir():
+        raise AlreadyExists(f"{directory}: is a file", hint="give a directory that does not exist")
     if directory.exists() and any(directory.iterdir()):
         raise AlreadyExists(f"{directory}: not empty", hint="give a directory that does not exist")
     with store.writing() if store.is_writable() else contextlib.nullcontext():
         for path, layer in files.items():
-            with progress.task(f"check {path}", layer.size_bytes):
-                _require(store, path, layer)
+            with progress.task(f"check {path}", layer.size_bytes) as advance:
+                _require(store, path, layer, advance)
         with durable.disk_errors(directory):
             try:
                 return _fill(store, files, directory, hardlink, progress)
@@ -59,9 +64,9 @@ def checkout(
                 raise
 
 
-def _require(store: LayoutStore, path: str, layer: Descriptor) -> None:
+def _require(store: LayoutStore, path: str, layer: Descriptor, advance: Advance) -> None:
     store.open(layer).close()
-    if not store.has(layer):
+    if not store.has(layer, advance=advance):
         raise IntegrityError(
             f"{path}: blob {layer.digest} is damaged in {store.root}",
             hint="`xttsreg verify` shows what else is; fetch or import the set again to mend it",

@@ -97,6 +97,10 @@ class LayoutStore:
                 hint="use a newer xttsreg for this store",
             )
 
+    def is_writable(self) -> bool:
+        """Whether this process may write here, as far as permissions and mount flags tell."""
+        return os.access(self.root, os.W_OK)
+
     # --- blobs -------------------------------------------------------------------------------
 
     def blob_path(self, digest: Digest) -> Path:

@@ -1,0 +1,117 @@
+"""Reading checkpoint files safely: allowlist first, ``weights_only=True`` after."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from xttsreg.errors import IntegrityError, InvalidModel, UnsafePickle
+from xttsreg.training.pickles import CONFIG_CLASSES, check_checkpoint_file
+
+_NOT_XTTS = ("dvae.", "torch_mel_spectrogram_style_encoder.", "torch_mel_spectrogram_dvae.")
+
+
+@contextmanager
+def safe_loading() -> Iterator[None]:
+    """Make every ``torch.load`` inside, TTS's own included, use ``weights_only=True``.
+
+    The four config classes of upstream's model.pth are the only exception.
+    """
+    import torch
+
+    plain_load = torch.load
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        kwargs["weights_only"] = True
+        kwargs.pop("pickle_module", None)  # the two exclude each other
+        return plain_load(*args, **kwargs)
+
+    torch.load = load
+    try:
+        with torch.serialization.safe_globals(_config_classes()):
+            yield
+    finally:
+        torch.load = plain_load
+
+
+def load_checked(path: Path) -> Any:
+    """Return what a checkpoint file holds, tensors memory-mapped and read only when used.
+
+    Raises:
+        InvalidModel: no such file.
+        IntegrityError: damaged, or no PyTorch file.
+        UnsafePickle: it asks for more than tensors and the four config classes.
+    """
+    import pickle
+
+    import torch
+
+    check_checkpoint_file(path)
+    with path.open("rb") as stream:
+        is_zip = stream.read(2) == b"PK"  # only this format can be mapped
+    try:
+        with safe_loading():
+            return torch.load(str(path), map_location="cpu", mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        raise UnsafePickle(f"{path}: {_first_line(error)}") from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise IntegrityError(f"{path}: cannot be read: {_first_line(error)}") from error
+
+
+def load_model_state(path: Path) -> dict[str, Any]:
+    """Return the XTTS tensors of an inference or trainer checkpoint under upstream's names.
+
+    Raises:
+        InvalidModel: there is no ``model`` entry with tensors in it.
+        XttsregError: as `load_checked`.
+    """
+    content = load_checked(path)
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict):
+        held = ", ".join(map(str, list(content)[:4])) if isinstance(content, dict) else "a tensor"
+        raise InvalidModel(
+            f"{path}: no XTTS checkpoint, it has no 'model' entry (it holds {held or 'nothing'})"
+        )
+    names = ((name.removeprefix("xtts."), value) for name, value in state.items())
+    return {name: value for name, value in names if not name.startswith(_NOT_XTTS)}
+
+
+def save_model_state(path: Path, state: dict[str, Any], *, config: Any = None) -> None:
+    """Write a model file whose bytes depend on its content alone.
+
+    The state dict of a module carries bookkeeping of torch, and tensors that share or outgrow
+    their storage would drag it along; plain contiguous copies avoid both.
+
+    Args:
+        path: Where to; replaced in one step.
+        state: Tensors under upstream's names.
+        config: Pickled beside them as upstream does; ``None`` leaves it out.
+    """
+    from collections import OrderedDict
+
+    import torch
+
+    tensors = OrderedDict((name, value.detach().cpu().clone()) for name, value in state.items())
+    content = {"model": tensors} if config is None else {"model": tensors, "config": config}
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as stream:  # a stream, so that no file name gets into the archive
+            torch.save(content, stream)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _config_classes() -> list[Any]:
+    found = []
+    for name in CONFIG_CLASSES:
+        module, _, attribute = name.rpartition(".")
+        found.append(getattr(importlib.import_module(module), attribute))
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,44 @@
+"""``xttsreg synth``: a voice of the store says something."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from xttsreg.content.reference import Reference
+from xttsreg.ops.views import checkout
+from xttsreg.stores import durable
+from xttsreg.stores.base import resolve
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.training.synth import SynthResult, synthesize
+
+
+def speak(
+    store: LayoutStore,
+    reference: Reference,
+    text: str,
+    *,
+    language: str,
+    speaker_wav: Path,
+    output: Path,
+    device: str = "auto",
+    seed: int | None = None,
+) -> SynthResult:
+    """Check a voice out, and `synthesize` with it.
+
+    Raises:
+        TagNotFound, IntegrityError: the voice is not there, or damaged.
+        XttsregError: as `synthesize`.
+    """
+    entry = resolve(store, reference)
+    # Beside the blobs, so that links are possible; the model is only read, so links are enough.
+    parent = store.state if store.is_writable() else None
+    if parent:
+        durable.make_directory(parent)
+    with tempfile.TemporaryDirectory(dir=parent, prefix="view-") as directory:
+        view = Path(directory) / "weights"
+        checkout(store, entry, view, hardlink=True)
+        return synthesize(
+            view, text, language=language, speaker_wav=speaker_wav, output=output,
+            seed=seed, device=device,
+        )  # fmt: skip
