@@ -20,8 +20,15 @@ def ls_command(app: App, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = [{**row, "base": (row["base"] or "").partition("@")[0], "size": human_size(row["size_bytes"]), "short": row["digest"].short}
-             for row in rows]  # fmt: skip
+    table = [
+        {
+            **row,
+            "base": (row["base"] or "").partition("@")[0],
+            "size": human_size(row["size_bytes"]),
+            "short": row["digest"].short,
+        }
+        for row in rows
+    ]
     headings = {"ref": "REF", "kind": "KIND", "short": "DIGEST", "files": "FILES", "size": "SIZE",
                 "base": "BASE"}  # fmt: skip
     print_table(table, headings)

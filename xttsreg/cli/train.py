@@ -38,7 +38,7 @@ from xttsreg.errors import InvalidInputError
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR",
               help="The run's folder.  [default: below XTTSREG_HOME]")  # fmt: skip
 @click.option("-o", "overrides", multiple=True, metavar="KEY=VALUE",
-              help="Any field of the trainer's config, e.g. optimizer_params.eps=1e-9.")  # fmt: skip
+              help="A field of the trainer's config, e.g. optimizer_params.eps=1e-9.")  # fmt: skip
 @license_option
 @json_option
 @common_options
