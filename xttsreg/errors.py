@@ -137,6 +137,8 @@ class BundleMismatch(IntegrityError):
 class UnsafePath(IntegrityError, ValueError):
     """A file name would leave its directory, or cannot exist on some system."""
 
+    default_hint = "nothing was written; ask whoever made this, it may be an attack"
+
 
 class UnsafePickle(IntegrityError):
     """A checkpoint's pickle asks for code that is not on the allowlist."""

@@ -95,6 +95,17 @@ def _fail(app: App, message: str, hint: str | None, code: int) -> int:
     if app.debug:
         traceback.print_exc()
     click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
-    if hint:
-        click.echo(f"{click.style('next:', bold=True)}  {hint}", err=True)
+    hint = hint or _HINTS.get(code, _HINTS[1])
+    click.echo(f"{click.style('next:', bold=True)}  {hint}", err=True)
     return code
+
+
+# What to do next where an error itself does not say, by exit code.
+_HINTS = {
+    1: "repeat with --debug for the details",
+    2: "mend what was given; `xttsreg VERB --help` says what is expected",
+    3: "`xttsreg ls` and `xttsreg catalog ls` show what there is",
+    4: "what was wrong is not used; bring it again from its source",
+    5: "look at the disk, or give another place with --store",
+    6: "check the network and the address, then run it again: what came is kept",
+}

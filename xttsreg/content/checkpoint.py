@@ -21,8 +21,25 @@ from xttsreg.content.torchfile import (
     read_zip,
     tensor_of,
 )
+from xttsreg.errors import IntegrityError, InvalidModel, UnsafePickle
 
-__all__ = ["ALLOWED_GLOBALS", "CheckpointSummary", "Kind", "TensorInfo", "summarize"]
+__all__ = [
+    "ALLOWED_GLOBALS",
+    "CONFIG_CLASSES",
+    "CheckpointSummary",
+    "Kind",
+    "TensorInfo",
+    "require_safe",
+    "summarize",
+]
+
+CONFIG_CLASSES = (
+    "TTS.tts.configs.xtts_config.XttsConfig",
+    "TTS.tts.models.xtts.XttsArgs",
+    "TTS.tts.models.xtts.XttsAudioConfig",
+    "TTS.config.shared_configs.BaseDatasetConfig",
+)
+"""What upstream's model.pth holds besides tensors."""
 
 # All that XTTS's own files name. Trainer checkpoints hold plain values beside their tensors.
 ALLOWED_GLOBALS = frozenset(
@@ -30,10 +47,7 @@ ALLOWED_GLOBALS = frozenset(
         "collections.OrderedDict",
         "torch._utils._rebuild_tensor_v2",
         "torch._utils._rebuild_parameter",
-        "TTS.tts.configs.xtts_config.XttsConfig",
-        "TTS.tts.models.xtts.XttsArgs",
-        "TTS.tts.models.xtts.XttsAudioConfig",
-        "TTS.config.shared_configs.BaseDatasetConfig",
+        *CONFIG_CLASSES,
     }
     | {f"torch.{name}" for name in DTYPES}
 )
@@ -126,6 +140,33 @@ def summarize(path: Path) -> CheckpointSummary:
             problem=str(error),
         )
     return _describe(top, reader, container, size_bytes, problem)
+
+
+def require_safe(path: Path) -> CheckpointSummary:
+    """Make sure that a file is a PyTorch file that names nothing but tensors and configurations.
+
+    This is the first fence before a load, and ``weights_only=True`` the second: that one was
+    bypassed in the torch that TTS 0.22.0 needs.
+
+    Raises:
+        InvalidModel: the file is not there.
+        IntegrityError: empty, truncated, a web page, or no PyTorch file at all.
+        UnsafePickle: the pickle names classes that XTTS's own files never name.
+    """
+    if not path.is_file():
+        raise InvalidModel(f"{path}: no such file")
+    summary = summarize(path)
+    if summary.kind == "not_a_checkpoint":
+        raise IntegrityError(
+            f"{path}: {summary.problem}",
+            hint="fetch or import the file again; `xttsreg verify` says which files are damaged",
+        )
+    if summary.foreign_globals:
+        raise UnsafePickle(
+            f"{path}: its pickle asks for {', '.join(sorted(summary.foreign_globals)[:5])}",
+            hint="do not load this file; ask whoever made it for tensors only",
+        )
+    return summary
 
 
 def _refuse_by_head(head: bytes) -> None:

@@ -17,6 +17,7 @@ from xttsreg.errors import (
     IntegrityError,
     InvalidInputError,
     InvalidManifest,
+    UnsafePath,
 )
 from xttsreg.ops.bundle import SYSTEM_LITTER
 from xttsreg.ops.copy import Copied, Selection, copy, select
@@ -73,7 +74,8 @@ def read_bundle(directory: Path) -> Bundle:
         InvalidInputError, NewerFormat, BundleMismatch: as `import_bundle`.
     """
     if not directory.is_dir():
-        raise InvalidInputError(f"{directory}: no such directory")
+        word = "not a directory" if directory.exists() else "no such directory"
+        raise InvalidInputError(f"{directory}: {word}", hint="give the directory of a bundle")
     for name in (SUMS, LISTING):
         if not (directory / name).is_file():
             raise InvalidInputError(
@@ -85,8 +87,8 @@ def read_bundle(directory: Path) -> Bundle:
     sums_data = _read_small(directory / SUMS)
     try:
         sums = parse_sums(sums_data)
-    except InvalidManifest as error:
-        raise BundleMismatch(error.message, hint=_AGAIN) from None
+    except (InvalidManifest, UnsafePath) as error:
+        raise BundleMismatch(f"{SUMS}: {error.message}", hint=_AGAIN) from None
     # Before it is parsed: a damaged listing is damaged, and not malformed or of a newer format.
     if sums.get(LISTING) != Digest.of(data):
         raise BundleMismatch(f"{LISTING}: not the one that {SUMS} names", hint=_AGAIN)

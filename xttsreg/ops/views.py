@@ -106,11 +106,15 @@ def _place(
             return "hardlink"
     with progress.task(label, layer.size_bytes) as advance:
         writer = durable.BlobWriter(target, target, layer)
-        with store.open(layer) as raw:
-            while chunk := raw.read(1 << 20):
-                writer.write(chunk)
-                advance(len(chunk))
-        writer.finish()
+        try:
+            with store.open(layer) as raw:
+                while chunk := raw.read(1 << 20):
+                    writer.write(chunk)
+                    advance(len(chunk))
+            writer.finish()
+        except BaseException:
+            writer.discard()
+            raise
     return "copy"
 
 

@@ -42,6 +42,8 @@ def disk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None or isinstance(error, (ConnectionError, TimeoutError)):
+            raise  # of a socket or of requests, whose errors are OSErrors too: not the disk's
         if error.errno in _FULL:
             free_bytes = shutil.disk_usage(existing_parent(path)).free
             raise InsufficientSpace(
@@ -200,11 +202,13 @@ class BlobWriter:
         if not self._file.closed:
             with contextlib.suppress(OSError):
                 sync_file(self._file)
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk refuses what is still in the buffer
+                self._file.close()
 
     def discard(self) -> None:
         """Close and remove."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk refuses what is still in the buffer
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
 

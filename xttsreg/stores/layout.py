@@ -300,9 +300,9 @@ class LayoutStore:
         """`change_index` for a caller that holds the lock already."""
         with durable.disk_errors(self.root):
             before = self.index()
-            after = change(before)
-            if after != before or not (self.root / "index.json").exists():
-                self._write("index.json", after.to_bytes())
+            data = change(before).to_bytes()
+            if data != before.to_bytes() or not (self.root / "index.json").exists():
+                self._write("index.json", data)
 
     def _require_blob(self, blob: Descriptor) -> None:
         self.open(blob).close()

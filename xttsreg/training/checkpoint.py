@@ -8,10 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from xttsreg.content.checkpoint import CONFIG_CLASSES, require_safe
 from xttsreg.errors import IntegrityError, InvalidModel, UnsafePickle
-from xttsreg.training.pickles import CONFIG_CLASSES, check_checkpoint_file
 
-_NOT_XTTS = ("dvae.", "torch_mel_spectrogram_style_encoder.", "torch_mel_spectrogram_dvae.")
+_NOT_XTTS = (
+    "dvae.",
+    "torch_mel_spectrogram_style_encoder.",
+    "torch_mel_spectrogram_dvae.",
+    # Second names that generation gives to tensors of the GPT. Old releases have them in the file,
+    # training ignores them, and inference makes them anew.
+    "gpt.gpt_inference.",
+    "gpt.gpt.wte.",
+)
 
 
 @contextmanager
@@ -49,7 +57,7 @@ def load_checked(path: Path) -> Any:
 
     import torch
 
-    check_checkpoint_file(path)
+    require_safe(path)
     with path.open("rb") as stream:
         is_zip = stream.read(2) == b"PK"  # only this format can be mapped
     try:

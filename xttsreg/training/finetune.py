@@ -113,6 +113,8 @@ def finetune(
     progress.note(f"weights: {base.reference.tagged}, checked, by {mode}")
     try:
         run = train(view, request.options, output, on_event=on_event)
+        for violation in run.violations:
+            progress.note(f"refused, and gone on without: {violation}")
         if mode == "hardlink":
             check_after(store, entry)
         return _register(store, request, base, dataset, run, mode, progress)

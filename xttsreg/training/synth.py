@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from xttsreg.content.checkpoint import require_safe
 from xttsreg.errors import IntegrityError, InvalidInputError, InvalidModel
 from xttsreg.training.checkpoint import safe_loading
 from xttsreg.training.environment import prepare_environment, require_training
 from xttsreg.training.guard import offline_guard
 from xttsreg.training.languages import supported_languages
-from xttsreg.training.pickles import check_checkpoint_file
 from xttsreg.training.session import quiet
 
 _FILES = ("model.pth", "config.json", "vocab.json")
@@ -119,7 +119,7 @@ def _load(view: Path, device: str) -> tuple[Any, Any]:
 
     for name in ("model.pth", "speakers_xtts.pth"):
         if (view / name).is_file():
-            check_checkpoint_file(view / name)
+            require_safe(view / name)
     config = XttsConfig()
     try:
         config.load_json(str(view / "config.json"))

@@ -12,7 +12,6 @@ from xttsreg.training.checkpoint import load_model_state, save_model_state
 from xttsreg.training.result import RunResult
 
 _CARRIED = ("config.json", "vocab.json", "speakers_xtts.pth", "LICENSE.txt")
-_INFERENCE_HELPERS = ("gpt.gpt_inference.", "gpt.gpt.wte.")  # aliases that generation adds
 
 
 def extract_voice(run: RunResult, view: Path, directory: Path) -> None:
@@ -30,11 +29,7 @@ def extract_voice(run: RunResult, view: Path, directory: Path) -> None:
         RestoreIncomplete: the checkpoint lacks tensors of the base, or has them in another shape.
         XttsregError: a tensor is not finite, or a file cannot be read.
     """
-    state = {
-        name: value
-        for name, value in load_model_state(run.best_checkpoint).items()
-        if not name.startswith(_INFERENCE_HELPERS)
-    }
+    state = load_model_state(run.best_checkpoint)
     base = load_model_state(view / "model.pth")
     _check_same_names(run.best_checkpoint, state, base)
     _check_finite(run.best_checkpoint, state)

@@ -1,0 +1,49 @@
+"""Fixtures that every test may use; nothing here needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from support import filled_store, make_small_set
+
+from xttsreg.stores.layout import LayoutStore
+
+# quick: the default, and what CI runs. deep: by hand, `pytest --hypothesis-profile deep`.
+_ALWAYS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+settings.register_profile(
+    "quick", max_examples=50, deadline=None, derandomize=True, suppress_health_check=_ALWAYS
+)
+settings.register_profile("deep", max_examples=3000, deadline=None, suppress_health_check=_ALWAYS)
+settings.load_profile("quick")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An XTTSREG_HOME that is empty."""
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def shared_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small weight set. Only to be read."""
+    return make_small_set(tmp_path_factory.mktemp("weights") / "small")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A small weight set of one's own."""
+    return make_small_set(tmp_path / "weights")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LayoutStore:
+    """An empty store."""
+    return LayoutStore.create(tmp_path / "store")
+
+
+@pytest.fixture
+def filled(tmp_path: Path, weights: Path) -> LayoutStore:
+    """A store that has ``own:v1``."""
+    return filled_store(tmp_path / "filled", weights)

@@ -1,0 +1,259 @@
+"""What several tests need: small weight sets, catalogues that pin them, and the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from xttsreg.catalog import Catalog, WeightSet
+from xttsreg.content.descriptor import Descriptor
+from xttsreg.content.digest import Digest
+from xttsreg.content.reference import Reference
+from xttsreg.ops.add import add
+from xttsreg.stores.layout import STATE_DIRECTORY, LayoutStore
+
+ROOT = Path(__file__).resolve().parents[2]
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+REPO = "team/small"
+SIZES = {
+    "model.pth": 200_000,
+    "dvae.pth": 50_000,
+    "mel_stats.pth": 1_067,
+    "vocab.json": 3_000,
+    "config.json": 2_000,
+    "speakers_xtts.pth": 9_000,
+    "hash.md5": 32,
+    "LICENSE.txt": 400,
+}
+ROLES = {
+    "model.pth": ["train", "infer"],
+    "vocab.json": ["train", "infer"],
+    "dvae.pth": ["train"],
+    "mel_stats.pth": ["train"],
+    "LICENSE.txt": ["licence"],
+}
+
+
+def make_small_set(directory: Path, *, seed: int = 1, **sizes: int) -> Path:
+    """Random files with the names of a weight set; ``model_pth=N`` gives another size."""
+    directory.mkdir(parents=True, exist_ok=True)
+    wanted = {**SIZES, **{name.replace("_pth", ".pth"): size for name, size in sizes.items()}}
+    for name, size in wanted.items():
+        (directory / name).write_bytes(random.Random(f"{seed} {name}").randbytes(size))
+    return directory
+
+
+def catalog_for(
+    directory: Path,
+    weights: Path,
+    *bases: str,
+    name: str = "small",
+    required: bool = False,
+    more: str = "",
+) -> Path:
+    """A catalogue directory that pins every file of ``weights``; ``bases`` are hubs' URLs."""
+    sources = [f"{base}/{REPO}/resolve/{{revision}}/{{path}}" for base in bases]
+    lines = [
+        f'name = "{name}"',
+        f'revision = "{REVISION}"',
+        'languages = ["en", "zh-cn"]',
+        f"sources = {sources or ['http://127.0.0.1:9/{path}']}",
+        more,
+        "[license]",
+        'id = "LicenseRef-Small-1.0"',
+        'name = "Small Licence"',
+        'path = "LICENSE.txt"',
+        f"acceptance_required = {str(required).lower()}",
+        'summary = ["Be kind.", "Be brief."]',
+    ]
+    for path in sorted(weights.iterdir()):
+        data = path.read_bytes()
+        lines += [
+            "[[files]]",
+            f'path = "{path.name}"',
+            f"size_bytes = {len(data)}",
+            f'sha256 = "{hashlib.sha256(data).hexdigest()}"',
+            f"roles = {ROLES.get(path.name, ['infer'])}",
+        ]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{name}.toml").write_text("\n".join(lines), "utf-8")
+    return directory
+
+
+def pinned(directory: Path, name: str = "small") -> WeightSet:
+    """The set of a catalogue directory."""
+    return Catalog.load(directory).get(Reference.parse(name))
+
+
+def never_ask(terms: object) -> str | None:
+    """Somebody who must not be asked."""
+    raise AssertionError(f"asked for {terms}")
+
+
+def say_yes(terms: object) -> str | None:
+    """Somebody who accepts."""
+    return "test"
+
+
+def say_no(terms: object) -> str | None:
+    """Somebody who does not."""
+    return None
+
+
+def blob_of(data: bytes, media_type: str = "application/octet-stream") -> Descriptor:
+    """The descriptor of these bytes."""
+    return Descriptor(media_type=media_type, digest=Digest.of(data), size_bytes=len(data))
+
+
+def filled_store(root: Path, weights: Path, *, ref: str = "own:v1") -> LayoutStore:
+    """A store with one set of one's own in it."""
+    store = LayoutStore.create(root)
+    add(store, Reference.parse(ref), weights, Catalog([]), ask=never_ask)
+    return store
+
+
+def blob_file(store: LayoutStore, path: str, ref: str = "own:v1") -> Path:
+    """Where a store has the blob of a set's file."""
+    from xttsreg.stores.base import read_manifest
+
+    manifest = read_manifest(store, store.tags()[ref])
+    return store.blob_path(manifest.files()[path].digest)
+
+
+def damage(path: Path, offset: int = 0, bit: int = 0) -> None:
+    """Flip one bit in place, whatever the mode."""
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1 << bit
+    path.write_bytes(data)
+    path.chmod(mode)
+
+
+def tree(root: Path, *, state: bool = False) -> dict[str, str]:
+    """Every file below a directory with its digest; without our state directory, unless asked."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if relative.parts[0] == STATE_DIRECTORY and not state:
+            continue
+        if path.is_symlink():
+            found[str(relative)] = f"-> {path.readlink()}"
+        elif path.is_file():
+            found[str(relative)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif not path.is_dir():
+            found[str(relative)] = f"mode {stat.S_IFMT(path.lstat().st_mode):o}"
+    return found
+
+
+def leftovers(store: LayoutStore) -> list[str]:
+    """Temporary files of a store that nobody uses."""
+    names = ("tmp", "leases", "partial")
+    found = [p for name in names for p in (store.state / name).rglob("*") if p.is_file()]
+    return [str(p) for p in (*found, *store.state.glob("*.tmp")) if p.suffix != ".lock"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def error(self) -> str:
+        """The line that says what happened."""
+        return self._line("error:")
+
+    @property
+    def hint(self) -> str:
+        """The line that says what to do next."""
+        return self._line("next:")
+
+    def _line(self, prefix: str) -> str:
+        lines = [line for line in self.stderr.splitlines() if line.startswith(prefix)]
+        assert len(lines) == 1, f"{len(lines)} lines begin with {prefix!r}:\n{self.stderr}"
+        return lines[0].removeprefix(prefix).strip()
+
+
+def clean_environment(home: Path, **env: str) -> dict[str, str]:
+    """This process's environment without what would change xttsreg's behaviour."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.upper().startswith(("XTTSREG_", "COQUI_", "HF_", "PYTHON"))
+        and not key.upper().endswith("_PROXY")
+        and key not in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    }
+    return {**kept, "XTTSREG_HOME": str(home), "PYTHONPATH": str(ROOT), **env}
+
+
+def command(*args: object) -> list[str]:
+    """The command line of ``xttsreg ARGS``."""
+    return [sys.executable, "-m", "xttsreg", *map(str, args)]
+
+
+def run_cli(
+    args: Sequence[object], home: Path, *, cwd: Path | None = None, timeout_s: float = 60, **env: str
+) -> Ran:
+    """Run ``xttsreg ARGS`` in a process of its own, without a terminal."""
+    done = subprocess.run(
+        command(*args),
+        env=clean_environment(home, **env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=cwd or home.parent,
+        timeout=timeout_s,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def start_cli(args: Sequence[object], home: Path, **env: str) -> subprocess.Popen[str]:
+    """Start ``xttsreg ARGS`` and go on."""
+    return subprocess.Popen(
+        command(*args),
+        env=clean_environment(home, **env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores Ctrl-C; what we start must not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+@contextmanager
+def mounted(where: Path, *arguments: str) -> Iterator[Path]:
+    """A mount for the time of a test; skips where that is not permitted."""
+    where.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", *arguments, str(where)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+    try:
+        yield where
+    finally:
+        subprocess.run(["umount", str(where)], check=True)
+
+
+@contextmanager
+def read_only(where: Path) -> Iterator[Path]:
+    """A directory as if on a read-only medium; root, too, cannot write to it."""
+    with mounted(where, "--bind", str(where)):
+        done = subprocess.run(["mount", "-o", "remount,ro,bind", str(where)], capture_output=True)
+        if done.returncode:
+            pytest.skip("a read-only mount is not permitted here")
+        yield where

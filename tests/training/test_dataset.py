@@ -1,0 +1,121 @@
+"""Datasets: what is wrong is named, and TTS's recursion is never reached."""
+
+from __future__ import annotations
+
+import random
+import shutil
+
+import pytest
+
+from xttsreg.demo.clips import make_dataset, sentence, write_clip
+from xttsreg.errors import InvalidDataset
+from xttsreg.training.dataset import check_dataset, load_dataset
+
+from .conftest import quick
+
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("tts")]
+
+
+@pytest.fixture
+def broken(clips, tmp_path):
+    shutil.copytree(clips, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_summary(clips, tiny):
+    summary = check_dataset(quick(clips), view=tiny)
+    assert (summary.clips, summary.train_clips, summary.eval_clips) == (6, 5, 1)
+    assert summary.sample_rates == (22050,)
+    assert 9 < summary.seconds < 18
+    assert summary.dropped == {}
+
+
+def test_generator_repeats_and_varies(tmp_path, clips):
+    make_dataset(tmp_path / "again", clips=6)
+    make_dataset(tmp_path / "other", clips=1, seed=7)
+    name = "wavs/clip_0001.wav"
+    assert (tmp_path / "again" / name).read_bytes() == (clips / name).read_bytes()
+    assert (tmp_path / "other" / name).read_bytes() != (clips / name).read_bytes()
+    assert len({sentence(number) for number in range(210)}) == 210
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(0, (6, 0)), (0.5, (3, 3)), (1, (5, 1)), (2, (4, 2)), (99, (1, 5))]
+)
+def test_split(clips, size, expected):
+    data = load_dataset(quick(clips, eval_split=size))
+    assert (len(data.train), len(data.evaluation)) == expected
+
+
+def test_missing_directory(tmp_path):
+    with pytest.raises(InvalidDataset, match="no such dataset directory"):
+        check_dataset(quick(tmp_path / "nowhere"))
+
+
+def test_missing_metadata(broken):
+    (broken / "metadata.csv").unlink()
+    with pytest.raises(InvalidDataset, match=r"metadata\.csv: no such"):
+        check_dataset(quick(broken))
+
+
+def test_empty_metadata(broken):
+    (broken / "metadata.csv").write_text("")
+    with pytest.raises(InvalidDataset, match="no clips"):
+        check_dataset(quick(broken))
+
+
+def test_metadata_with_a_short_line(broken):
+    with (broken / "metadata.csv").open("a") as stream:
+        stream.write("clip_0001|only two\n")
+    with pytest.raises(InvalidDataset, match="line 7: 2 columns"):
+        check_dataset(quick(broken))
+
+
+def test_missing_clip_is_named(broken):
+    (broken / "wavs" / "clip_0003.wav").unlink()
+    with pytest.raises(InvalidDataset, match=r"1 of 6 clips.*clip_0003\.wav"):
+        check_dataset(quick(broken))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"RIFF\x00\x00"])
+def test_unreadable_clip_is_named(broken, content):
+    (broken / "wavs" / "clip_0002.wav").write_bytes(content)
+    with pytest.raises(InvalidDataset, match=r"clip_0002\.wav"):
+        check_dataset(quick(broken))
+
+
+def test_unusable_clips_are_counted_and_left_out(broken, tiny):
+    write_clip(broken / "wavs" / "clip_0001.wav", seconds=0.2, rng=random.Random(1))
+    lines = (broken / "metadata.csv").read_text().splitlines()
+    lines[1] = "clip_0002|x|\u4f60"
+    lines[2] = "clip_0003|x| "
+    lines[3] = "clip_0004|x|" + "a long text " * 20
+    (broken / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    summary = check_dataset(quick(broken), view=tiny)
+    assert summary.clips == 2
+    assert sorted(summary.dropped.values()) == [1, 1, 1, 1]
+
+
+def test_nothing_usable(broken):
+    text = (broken / "metadata.csv").read_text()
+    (broken / "metadata.csv").write_text(
+        "".join(f"{n}| | \n" for n in map(first, text.splitlines()))
+    )
+    with pytest.raises(InvalidDataset, match="no usable clip is left.*6 without text"):
+        check_dataset(quick(broken))
+
+
+def first(line):
+    return line.split("|")[0]
+
+
+def test_unsupported_language(clips, tiny):
+    with pytest.raises(InvalidDataset, match="'xx'") as caught:
+        check_dataset(quick(clips, language="xx"), view=tiny)
+    assert "en" in caught.value.hint
+
+
+def test_unknown_formatter(clips):
+    with pytest.raises(InvalidDataset, match="unknown formatter 'nope'") as caught:
+        check_dataset(quick(clips, formatter="nope"))
+    assert "ljspeech" in caught.value.hint
