@@ -87,7 +87,9 @@ def read_bundle(directory: Path) -> Bundle:
     sums_data = _read_small(directory / SUMS)
     try:
         sums = parse_sums(sums_data)
-    except (InvalidManifest, UnsafePath) as error:
+    except InvalidManifest as error:
+        raise BundleMismatch(error.message, hint=_AGAIN) from None
+    except UnsafePath as error:
         raise BundleMismatch(f"{SUMS}: {error.message}", hint=_AGAIN) from None
     # Before it is parsed: a damaged listing is damaged, and not malformed or of a newer format.
     if sums.get(LISTING) != Digest.of(data):
