@@ -14,15 +14,15 @@ from xttsreg.errors import InvalidInputError
 
 
 @click.command("train")
-@click.option("--model", required=True, metavar="REF", help="Weight set to start from.")
-@click.option("--dataset", required=True, type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--name", required=True, metavar="VOICE[:TAG]",
+@click.option("--model", metavar="REF", help="Weight set to start from.")
+@click.option("--dataset", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--name", metavar="VOICE[:TAG]",
               help="What the voice is called; the tag is v1 if not given.")  # fmt: skip
 @click.option("--formatter", default="ljspeech", show_default=True,
               help="How TTS reads the dataset's metadata.")  # fmt: skip
 @click.option("--metadata", default="metadata.csv", show_default=True)
 @click.option("--metadata-eval", default="", help="Default: clips split off from --metadata.")
-@click.option("--language", required=True, help="Of the texts, e.g. en.")
+@click.option("--language", help="Of the texts, e.g. en.")
 @click.option("--epochs", default=10, show_default=True)
 @click.option("--batch-size", default=3, show_default=True, help="Clips in one step.")
 @click.option("--grad-accum", default=84, show_default=True,
@@ -39,6 +39,9 @@ from xttsreg.errors import InvalidInputError
               help="The run's folder.  [default: below XTTSREG_HOME]")  # fmt: skip
 @click.option("-o", "overrides", multiple=True, metavar="KEY=VALUE",
               help="A field of the trainer's config, e.g. optimizer_params.eps=1e-9.")  # fmt: skip
+@click.option("--resume", metavar="RUN",
+              help="Go on with a run: its folder, or its name in `xttsreg runs`. It knows its "
+              "model, dataset, name and options.")  # fmt: skip
 @license_option
 @json_option
 @common_options
@@ -46,9 +49,10 @@ from xttsreg.errors import InvalidInputError
 def train_command(
     app: App,
     /,
-    model: str,
-    name: str,
+    model: str | None,
+    name: str | None,
     output: Path | None,
+    resume: str | None,
     overrides: tuple[str, ...],
     accept_license: bool,
     as_json: bool,
@@ -60,6 +64,12 @@ def train_command(
     The weights come from the store, verified, so there is no restore_path. Before the first step
     every tensor is compared with the checkpoint.
     """
+    if resume is not None:
+        from xttsreg.training.resume import find_run
+
+        find_run(resume)
+        raise InvalidInputError(f"{resume}: going on with a run is not there yet")
+    _require(model=model, dataset=options["dataset"], name=name, language=options["language"])
     from xttsreg.training.finetune import Request, finetune
     from xttsreg.training.options import TrainOptions
 
@@ -67,8 +77,8 @@ def train_command(
     if workers is not None:
         chosen["workers"] = workers
     request = Request(
-        model=Reference.parse(model),
-        voice=Reference.parse(name if ":" in name else f"{name}:v1"),
+        model=Reference.parse(str(model)),
+        voice=_voice(str(name)),
         options=TrainOptions(**chosen),
         output=output,
     )
@@ -81,6 +91,16 @@ def train_command(
         return
     say(f"run folder: {done.run.directory}")
     click.echo(f"{done.voice}@{done.manifest.digest}")
+
+
+def _require(**values: object) -> None:
+    missing = [f"--{name}" for name, value in values.items() if value is None]
+    if missing:
+        raise click.UsageError(f"missing {', '.join(missing)} (only --resume RUN knows them)")
+
+
+def _voice(name: str) -> Reference:
+    return Reference.parse(name if ":" in name else f"{name}:v1")
 
 
 def _pairs(overrides: tuple[str, ...]) -> dict[str, str]:

@@ -21,21 +21,28 @@ _NOT_XTTS = (
     "gpt.gpt.wte.",
 )
 
+# A small tensor may live as long as the model (mel_stats does): it should not hang on a file.
+_MAP_FROM_BYTES = 1 << 20
+
 
 @contextmanager
 def safe_loading() -> Iterator[None]:
     """Make every ``torch.load`` inside, TTS's own included, use ``weights_only=True``.
 
-    The four config classes of upstream's model.pth are the only exception.
+    The four config classes of upstream's model.pth are the only exception. Large files are
+    memory-mapped, so that they are read once, straight to where their values go.
     """
     import torch
 
     plain_load = torch.load
 
-    def load(*args: Any, **kwargs: Any) -> Any:
+    def load(source: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs["weights_only"] = True
         kwargs.pop("pickle_module", None)  # the two exclude each other
-        return plain_load(*args, **kwargs)
+        path = _mappable(source)
+        if path is None:
+            return plain_load(source, *args, **kwargs)
+        return plain_load(str(path), *args, **{**kwargs, "mmap": True})
 
     torch.load = load
     try:
@@ -58,11 +65,9 @@ def load_checked(path: Path) -> Any:
     import torch
 
     require_safe(path)
-    with path.open("rb") as stream:
-        is_zip = stream.read(2) == b"PK"  # only this format can be mapped
     try:
         with safe_loading():
-            return torch.load(str(path), map_location="cpu", mmap=is_zip)
+            return torch.load(str(path), map_location="cpu")
     except pickle.UnpicklingError as error:
         raise UnsafePickle(f"{path}: {_first_line(error)}") from error
     except (RuntimeError, EOFError, ValueError) as error:
@@ -111,6 +116,19 @@ def save_model_state(path: Path, state: dict[str, Any], *, config: Any = None) -
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _mappable(source: Any) -> Path | None:
+    """Return the file behind what ``torch.load`` was given, if mapping it is possible and pays."""
+    # fsspec's files and Python's own say where they are; TTS opens its files through fsspec
+    name = source if isinstance(source, (str, Path)) else getattr(source, "name", None)
+    if not isinstance(name, (str, Path)):
+        return None
+    path = Path(name)
+    if not path.is_file() or path.stat().st_size < _MAP_FROM_BYTES:
+        return None
+    with path.open("rb") as stream:
+        return path if stream.read(2) == b"PK" else None  # only this format can be mapped
 
 
 def _config_classes() -> list[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xttsreg.errors import IntegrityError, InvalidModel, RestoreIncomplete
+from xttsreg.training.blank import no_random_weights
 from xttsreg.training.checkpoint import load_checked, load_model_state, safe_loading
 
 TRAIN_FILES = ("model.pth", "dvae.pth", "mel_stats.pth", "vocab.json")
@@ -54,7 +55,10 @@ def check_fit(view: Path) -> None:
 
 
 def construct(config: Any, view: Path) -> Any:
-    """Build the stock ``GPTTrainer``; its loads are ``weights_only=True``.
+    """Build the stock ``GPTTrainer``, without the random weights that the files replace.
+
+    Its loads are ``weights_only=True`` and mapped. Same tensors as stock's, in a fraction of the
+    time.
 
     Args:
         config: As `recipe.build_config` makes it.
@@ -72,7 +76,7 @@ def construct(config: Any, view: Path) -> Any:
 
     check_fit(view)
     try:
-        with safe_loading():
+        with safe_loading(), no_random_weights():
             return GPTTrainer.init_from_config(config)
     except MemoryError:
         raise

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xttsreg import places
 from xttsreg.errors import InvalidModel
 from xttsreg.training.checkpoint import load_checked
 
 _RUN_KEYS = {"model", "optimizer", "step", "epoch"}
+
+
+def find_run(text: str) -> Path:
+    """Return the folder of a run.
+
+    Args:
+        text: What the user gave to ``--resume``: the folder, or its name below the runs' home.
+
+    Raises:
+        InvalidModel: there is nothing, or something else than a run; says what to do instead.
+    """
+    named = places.default_runs() / text
+    path = named if not Path(text).exists() and named.is_dir() else Path(text)
+    if not path.exists():
+        raise InvalidModel(f"{text}: no such run", hint="`xttsreg runs` lists the runs")
+    refuse_checkpoint_as_run(path)
+    return path if path.is_dir() else path.parent
 
 
 def refuse_checkpoint_as_run(path: Path) -> None:

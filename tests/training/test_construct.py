@@ -1,0 +1,87 @@
+"""Construction without random weights gives the model that stock gives."""
+
+from __future__ import annotations
+
+import pytest
+
+from xttsreg.training.blank import no_random_weights
+from xttsreg.training.checkpoint import safe_loading
+from xttsreg.training.construct import construct
+from xttsreg.training.recipe import build_config
+
+from .conftest import quick
+
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("tts")]
+
+
+def every_tensor(model):
+    """Parameters, all buffers (those no file holds included) and plain tensor attributes."""
+    import torch
+
+    found = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for prefix, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor):
+                found[f"{prefix}.{name} (attribute)"] = value
+    return found
+
+
+def test_every_tensor_equals_a_stock_built_models(tiny, clips):
+    from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTTrainer
+
+    ours = every_tensor(construct(build_config(tiny, quick(clips), tiny / "out"), tiny))
+    stock = every_tensor(
+        GPTTrainer.init_from_config(build_config(tiny, quick(clips), tiny / "out"))
+    )
+    assert list(ours) == list(stock)
+    for name, tensor in ours.items():
+        assert tensor.dtype == stock[name].dtype, name
+        assert tensor.equal(stock[name]), name
+        assert tensor.requires_grad == stock[name].requires_grad, name
+    in_no_file = [name for name in ours if name.endswith(("attn.bias", "(attribute)"))]
+    assert len(in_no_file) >= 4  # masks of transformers, mel_norms: there is something to get wrong
+
+
+def test_what_is_random_is_left_out_and_nothing_else():
+    import torch
+
+    def first_after(make):
+        torch.manual_seed(7)
+        make()
+        return torch.rand(())
+
+    with no_random_weights():
+        undrawn = first_after(lambda: torch.nn.Conv1d(40, 40, 3))
+        assert torch.nn.LayerNorm(4).weight.equal(torch.ones(4))
+    assert undrawn.equal(first_after(lambda: None))
+    assert not undrawn.equal(first_after(lambda: torch.nn.Conv1d(40, 40, 3)))
+
+
+def test_large_files_are_mapped_and_the_model_keeps_none_of_them(tiny, clips):
+    import torch
+
+    with safe_loading():
+        mapped = torch.load(tiny / "model.pth")["model"]["gpt.mel_head.weight"]
+        small = torch.load(tiny / "mel_stats.pth")
+        with (tiny / "dvae.pth").open("rb") as stream:
+            opened = torch.load(stream)["codebook.embed"]
+    assert is_mapped(mapped, tiny / "model.pth")
+    assert is_mapped(opened, tiny / "dvae.pth")
+    assert not is_mapped(small, tiny / "mel_stats.pth")
+    model = construct(build_config(tiny, quick(clips), tiny / "out"), tiny)
+    for tensor in every_tensor(model).values():
+        for name in ("model.pth", "dvae.pth", "mel_stats.pth"):
+            assert not is_mapped(tensor, tiny / name)
+
+
+def is_mapped(tensor, path):
+    """Whether a tensor's memory is a mapping of a file."""
+    from pathlib import Path
+
+    address = tensor.data_ptr()
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, last = line.split(maxsplit=5)
+        start, end = (int(part, 16) for part in span.split("-"))
+        if start <= address < end:
+            return last == str(path)
+    return False
