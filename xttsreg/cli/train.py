@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from xttsreg.cli.context import App, common_options, json_option, license_option, pass_app
+from xttsreg.cli.context import App, common_options, json_option, license_option
 from xttsreg.cli.output import print_json, say
 from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from xttsreg.training.finetune import Voice
 
 
 @click.command("train")
@@ -29,6 +34,8 @@ from xttsreg.errors import InvalidInputError
               help="Steps per update. Batch size times this should be 252 or more.")  # fmt: skip
 @click.option("--lr", default=5e-6, show_default=True, help="Learning rate.")
 @click.option("--save-step", default=1000, show_default=True, help="Steps between checkpoints.")
+@click.option("--keep", default=1, show_default=True,
+              help="How many of these to keep; the best model is kept besides.")  # fmt: skip
 @click.option("--eval-split", default=0.01, show_default=True,
               help="Fraction, or number from 1 on, of clips to evaluate on.")  # fmt: skip
 @click.option("--workers", type=int, help="Processes that load clips.  [default: cores, up to 8]")
@@ -45,9 +52,9 @@ from xttsreg.errors import InvalidInputError
 @license_option
 @json_option
 @common_options
-@pass_app
+@click.pass_context
 def train_command(
-    app: App,
+    context: click.Context,
     /,
     model: str | None,
     name: str | None,
@@ -64,18 +71,18 @@ def train_command(
     The weights come from the store, verified, so there is no restore_path. Before the first step
     every tensor is compared with the checkpoint.
     """
+    app = context.ensure_object(App)
+    chosen = {**options, "overrides": _pairs(overrides)}
+    if workers is not None:
+        chosen["workers"] = workers
     if resume is not None:
-        from xttsreg.training.resume import find_run
-
-        find_run(resume)
-        raise InvalidInputError(f"{resume}: going on with a run is not there yet")
+        whole = {**chosen, "model": model, "name": name, "output": output}
+        _show(_resume(app, resume, _given(context, whole), accept_license), as_json)
+        return
     _require(model=model, dataset=options["dataset"], name=name, language=options["language"])
     from xttsreg.training.finetune import Request, finetune
     from xttsreg.training.options import TrainOptions
 
-    chosen = {**options, "overrides": _pairs(overrides)}
-    if workers is not None:
-        chosen["workers"] = workers
     request = Request(
         model=Reference.parse(str(model)),
         voice=_voice(str(name)),
@@ -86,6 +93,39 @@ def train_command(
         app.store(), app.catalog(), request,
         ask=app.ask(accept_license), progress=app.progress(), on_event=_tell(app),
     )  # fmt: skip
+    _show(done, as_json)
+
+
+def _resume(app: App, run: str, given: dict[str, Any], accept_license: bool) -> Voice:
+    from xttsreg.training.finetune import resume
+    from xttsreg.training.resume import find_run
+
+    directory = find_run(run)  # first: a wrong file needs no store to be named
+    return resume(
+        app.store(), app.catalog(), directory, given,
+        ask=app.ask(accept_license), progress=app.progress(), on_event=_tell(app),
+    )  # fmt: skip
+
+
+def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
+    """What was written on the command line, in the form that a run remembers it in."""
+    given = {
+        name: value
+        for name, value in values.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if "model" in given:
+        given["model"] = Reference.parse(given["model"]).tagged
+    if "name" in given:
+        given["name"] = _voice(given["name"]).tagged
+    if "dataset" in given:
+        given["dataset"] = given["dataset"].absolute()
+    if "output" in given:
+        given["output"] = given["output"].resolve()
+    return given
+
+
+def _show(done: Voice, as_json: bool) -> None:
     if as_json:
         print_json(done.as_dict())
         return
@@ -124,7 +164,17 @@ def _tell(app: App) -> Any:
     return tell
 
 
-_LINES = {
+def _resumed(event: dict[str, Any]) -> str:
+    if not event["checkpoint"]:
+        return "going on from the beginning: there is no checkpoint yet"
+    return f"going on from {event['checkpoint']}, after step {event['step']}"
+
+
+_LINES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "resumed": lambda e: "\n".join([*e["skipped"], _resumed(e)]),
+    "stopping": lambda e: (
+        "stopping after this step, and saving; Ctrl-C again stops at once, unsaved"
+    ),
     "dataset": lambda e: f"dataset: {e['train_clips']} clips to train, {e['eval_clips']} to check",
     "proof": lambda e: f"restored: {e['restored']} / {e['total']} layers, values compared",
     "step": lambda e: f"epoch {e['epoch']}  step {e['step']}  loss {e['loss']:.4f}",

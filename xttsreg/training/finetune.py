@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xttsreg import places
 from xttsreg.catalog import Catalog
 from xttsreg.content.canonical import dump_canonical
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.modelpack import TRAIN_FILES
 from xttsreg.content.reference import Reference
-from xttsreg.errors import AlreadyExists, InvalidDataset, InvalidModel
+from xttsreg.errors import AlreadyExists, InvalidDataset, InvalidInputError, InvalidModel
 from xttsreg.ops import licensing, lineage
 from xttsreg.ops.datasets import describe_dataset
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.views import check_after, checkout
 from xttsreg.stores.layout import LayoutStore
+from xttsreg.training import runs
 from xttsreg.training.environment import require_training
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.plot import plot_losses
 from xttsreg.training.result import RunResult
+from xttsreg.training.resume import read_options
 from xttsreg.training.run import VIEW_NAME, train
 from xttsreg.training.voice import extract_voice
 
@@ -96,8 +96,77 @@ def finetune(
         XttsregError: whatever is wrong with the names, the terms, the weights or the dataset is
             found before the first step; nothing is registered then.
     """
-    entry, base = lineage.load_base(store, request.model)
     _require_free(store, request.voice)
+    request = _located(request)
+    return _train(store, catalog, request, None, ask, progress, on_event)
+
+
+def resume(
+    store: LayoutStore,
+    catalog: Catalog,
+    directory: Path,
+    given: Mapping[str, Any],
+    *,
+    ask: licensing.Ask,
+    progress: Progress = QUIET,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+) -> Voice:
+    """Go on with a run where its last checkpoint is, and register the voice.
+
+    Args:
+        store: Has the base that the run began with.
+        catalog: For the terms.
+        directory: The run's folder.
+        given: Options that the user gave again, see `resume.read_options`.
+        ask: For a yes to the terms.
+        progress: Watches.
+        on_event: As `run.train` has it.
+
+    Raises:
+        InvalidInputError: the run is complete, or an option contradicts it.
+        InvalidDataset: the dataset is not the one that the run began with.
+        StoreLocked: another process is at this run.
+        XttsregError: as `finetune`.
+    """
+    require_training()
+    with runs.run_lock(directory):
+        run = runs.read_run(directory)
+        options = read_options(run, given)
+        origin = run.record.get("origin") or {}
+        if not {"model", "voice", "dataset"} <= set(origin):
+            raise InvalidModel(f"{directory / runs.RECORD_NAME}: does not say what it trains from")
+        if run.record.get("registered") and options.epochs == run.record["options"]["epochs"]:
+            raise InvalidInputError(
+                f"{run.name}: is complete, its voice is {run.voice}",
+                hint=f"to train longer: --epochs with more than {options.epochs}",
+            )
+        request = Request(
+            model=Reference.parse(origin["model"]),
+            voice=Reference.parse(origin["voice"]),
+            options=options,
+            output=directory,
+        )
+        return _train(store, catalog, request, origin["dataset"], ask, progress, on_event)
+
+
+def _located(request: Request) -> Request:
+    """Fill in what a later process could not guess: where the run and its dataset are."""
+    options = replace(request.options, dataset=request.options.dataset.absolute())
+    output = request.output or runs.default_folder(request.voice)
+    return replace(request, options=options, output=output)
+
+
+def _train(
+    store: LayoutStore,
+    catalog: Catalog,
+    request: Request,
+    known_dataset: str | None,
+    ask: licensing.Ask,
+    progress: Progress,
+    on_event: Callable[[dict[str, Any]], None] | None,
+) -> Voice:
+    """Train from the beginning, or, if the dataset is known from before, go on."""
+    entry, base = lineage.load_base(store, request.model)
     _require_trainable(base)
     require_training()
     if not request.options.dataset.is_dir():
@@ -106,13 +175,34 @@ def finetune(
     licensing.require(store, entry, base.manifest, terms, ask)
     base = lineage.load_base(store, base.reference)[1]
     dataset = describe_dataset(request.options.dataset, progress=progress).describe()
-    output = request.output or _default_output(request.voice)
-    made = not output.exists()
+    if known_dataset not in (None, str(dataset.digest)):
+        raise InvalidDataset(
+            f"{request.options.dataset}: has changed since the run began",
+            hint="bring back what it was, or begin a new run without --resume",
+        )
+    assert request.output is not None
+    output, made = request.output, not request.output.exists()
     view = output / VIEW_NAME
+    if known_dataset:  # a killed process could not remove it
+        shutil.rmtree(view, ignore_errors=True)
+    origin = {
+        "model": str(base.reference),
+        "voice": str(request.voice),
+        "dataset": str(dataset.digest),
+    }
+    if made:
+        runs.list_elsewhere(request.voice, output)
     mode = checkout(store, entry, view, hardlink=True, progress=progress)
     progress.note(f"weights: {base.reference.tagged}, checked, by {mode}")
     try:
-        run = train(view, request.options, output, on_event=on_event)
+        run = train(
+            view,
+            request.options,
+            output,
+            origin=origin,
+            resume=known_dataset is not None,
+            on_event=on_event,
+        )
         for violation in run.violations:
             progress.note(f"refused, and gone on without: {violation}")
         if mode == "hardlink":
@@ -142,11 +232,6 @@ def _require_trainable(base: lineage.Base) -> None:
         )
 
 
-def _default_output(voice: Reference) -> Path:
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    return places.default_runs() / f"{voice.name.replace('/', '-')}-{voice.tag}-{stamp}"
-
-
 def _register(
     store: LayoutStore,
     request: Request,
@@ -172,6 +257,7 @@ def _register(
     # The name was free at the start; if somebody took it meanwhile, hours of work still count.
     voice = lineage.free_reference(store, request.voice)
     manifest = lineage.register_voice(store, voice, directory, facts, base, progress=progress)
+    runs.write_record(run.directory, {**runs.read_record(run.directory), "registered": str(voice)})
     shutil.rmtree(directory, ignore_errors=True)
     return Voice(
         voice=voice, manifest=manifest, base=base.reference, view_mode=mode, plot=plot, run=run

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from xttsreg.errors import XttsregError
+from xttsreg.stores import durable
 from xttsreg.training.result import EvalLoss, StepLoss
 
 Event = dict[str, Any]
@@ -42,6 +43,34 @@ class Recorder:
         """Close the file."""
         if self._stream is not None:
             self._stream.close()
+
+    def rewind(self, *, step: int, epoch: int) -> None:
+        """Take over what an earlier process wrote, up to where it is gone on from.
+
+        Args:
+            step: Steps after this one are done again.
+            epoch: Evaluations of this epoch and later ones are done again.
+        """
+        kept = []
+        for line in self._path.read_bytes().splitlines() if self._path.is_file() else []:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # cut by a kill
+            kind = event.pop("event")
+            if kind == "step" and event["step"] <= step:
+                self.step_losses.append(StepLoss(**event))
+            elif kind == "eval" and event["epoch"] < epoch:
+                self.eval_losses.append(EvalLoss(**event))
+            else:
+                continue
+            kept.append(line + b"\n")
+        temporary = self._path.with_name(f".{self._path.name}.partial")
+        self.__exit__()
+        durable.write_atomic(self._path, b"".join(kept), temporary=temporary)
+        self.__enter__()
+        if self.step_losses:
+            self._began -= self.step_losses[-1].seconds
 
     def attach(self, trainer: Any) -> None:
         """Listen to a ``trainer.Trainer``: its steps return the exact losses, so take them there.

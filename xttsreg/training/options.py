@@ -42,6 +42,7 @@ class TrainOptions:
         grad_accum: Steps between two updates. batch_size x grad_accum >= 252 is advised.
         lr: Learning rate.
         save_step: Steps between two checkpoints.
+        keep: How many of these to keep, the newest; the best model is kept besides.
         eval_split: Below 1 a fraction of the clips, from 1 on their number; 0 for no evaluation.
         workers: Processes that load clips.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -59,6 +60,7 @@ class TrainOptions:
     grad_accum: int = 84
     lr: float = 5e-6
     save_step: int = 1000
+    keep: int = 1
     eval_split: float = 0.01
     workers: int = field(default_factory=_default_workers)
     device: str = "auto"
@@ -73,7 +75,7 @@ class TrainOptions:
         Raises:
             InvalidInputError: a number out of its range, or an unknown device.
         """
-        for name in ("epochs", "batch_size", "grad_accum", "save_step"):
+        for name in ("epochs", "batch_size", "grad_accum", "save_step", "keep"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} is {getattr(self, name)}, it must be at least 1")
         for name in ("workers", "eval_split", "seed"):

@@ -143,7 +143,7 @@ def _schedule(options: TrainOptions) -> dict[str, Any]:
         "plot_step": 100,
         "log_model_step": 1000,
         "save_step": options.save_step,
-        "save_n_checkpoints": 1,
+        "save_n_checkpoints": options.keep,
         "save_checkpoints": True,
         "print_eval": False,
         "training_seed": options.seed,

@@ -1,14 +1,78 @@
-"""Tells a run from a model file: the answer to "0 / 1023 layers are restored"."""
+"""Finds what a run can go on from, and tells a run from a model file."""
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from xttsreg import places
-from xttsreg.errors import InvalidModel
+from xttsreg.content.reference import Reference
+from xttsreg.errors import IntegrityError, InvalidInputError, InvalidModel
 from xttsreg.training.checkpoint import load_checked
+from xttsreg.training.keeper import EXTRA
+from xttsreg.training.options import TrainOptions
+from xttsreg.training.position import Position
+from xttsreg.training.runs import RECORD_NAME, Run
+from xttsreg.training.saving import checkpoints
 
 _RUN_KEYS = {"model", "optimizer", "step", "epoch"}
+_MAY_CHANGE = {"epochs", "keep", "save_step"}  # none of them changes a step that is to come
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A checkpoint to go on from.
+
+    Attributes:
+        path: The file; None if there is none, then the run begins anew.
+        content: What it holds, tensors memory-mapped.
+        skipped: Later ones that could not be taken, and why.
+    """
+
+    path: Path | None
+    content: Any
+    skipped: dict[Path, str]
+
+    @property
+    def step(self) -> int:
+        """How many steps are done."""
+        return int(self.content["step"]) if self.content else 0
+
+    @property
+    def position(self) -> Position:
+        """What comes next."""
+        return Position(**self.content[EXTRA]["position"]) if self.content else Position()
+
+
+def load_last(directory: Path) -> Resumed:
+    """Return the furthest checkpoint of a run that can be read completely."""
+    skipped = {}
+    for path in checkpoints(directory):
+        try:
+            _check_complete(path)
+            content = load_checked(path)
+        except (IntegrityError, InvalidModel) as error:
+            skipped[path] = f"{path.name} was left out: {error.message}"
+            continue
+        if not isinstance(content, dict) or not _RUN_KEYS | {EXTRA} <= set(content):
+            skipped[path] = f"{path.name} was left out: it was not saved by xttsreg"
+            continue
+        return Resumed(path, content, skipped)
+    return Resumed(None, None, skipped)
+
+
+def _check_complete(path: Path) -> None:
+    """Compare every part with its checksum: what is mapped is looked at only when it is used."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise IntegrityError(f"{path}: cut off, or no checkpoint: {error}") from error
+    if damaged is not None:
+        raise IntegrityError(f"{path}: {damaged} has another checksum than when it was saved")
 
 
 def find_run(text: str) -> Path:
@@ -24,8 +88,59 @@ def find_run(text: str) -> Path:
     path = named if not Path(text).exists() and named.is_dir() else Path(text)
     if not path.exists():
         raise InvalidModel(f"{text}: no such run", hint="`xttsreg runs` lists the runs")
-    refuse_checkpoint_as_run(path)
-    return path if path.is_dir() else path.parent
+    if not (path / RECORD_NAME).is_file():
+        refuse_checkpoint_as_run(path)
+    if path.is_file():
+        raise InvalidModel(
+            f"{path} is one checkpoint of a run, and a run goes on from its last one",
+            hint=f"xttsreg train --resume {path.parent}",
+        )
+    return path.resolve()
+
+
+def read_options(run: Run, given: Mapping[str, Any]) -> TrainOptions:
+    """Return the options of a run, with those that were given again.
+
+    Args:
+        run: The run.
+        given: By name, as `TrainOptions` has them; also ``model``, ``name`` and ``output``.
+
+    Raises:
+        InvalidInputError: one contradicts the run's.
+        InvalidModel: the run's record does not say.
+    """
+    stored, origin = run.record.get("options") or {}, run.record.get("origin") or {}
+    try:
+        options = TrainOptions(**{**stored, "dataset": Path(stored["dataset"])})
+    except (TypeError, KeyError) as error:
+        raise InvalidModel(f"{run.directory / RECORD_NAME}: has no options ({error!r})") from error
+    for key, value in given.items():
+        if key in _MAY_CHANGE:
+            continue
+        known = _known(key, options, origin, run)
+        if value != known:
+            flag = "-o" if key == "overrides" else f"--{key.replace('_', '-')}"
+            raise InvalidInputError(
+                f"{flag} {value}: the run {run.name} has {known}",
+                hint=f"leave {flag} out to go on with it, or begin a new run without --resume",
+            )
+    changed = replace(options, **{key: given[key] for key in _MAY_CHANGE & set(given)})
+    if changed.epochs < options.epochs:
+        raise InvalidInputError(
+            f"--epochs {changed.epochs}: the run {run.name} is to have {options.epochs}",
+            hint="more are possible, fewer are not: stop it with Ctrl-C when it is good enough",
+        )
+    return changed
+
+
+def _known(key: str, options: TrainOptions, origin: Mapping[str, Any], run: Run) -> Any:
+    """Return the run's own value in the form that the command line gives."""
+    if key == "output":
+        return run.directory
+    if key in ("model", "name"):
+        reference = origin.get("model" if key == "model" else "voice")
+        return Reference.parse(reference).tagged if reference else ""
+    return getattr(options, key)
 
 
 def refuse_checkpoint_as_run(path: Path) -> None:

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, redirect_stdout
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from xttsreg.errors import AlreadyExists, InvalidInputError, OfflineViolation, XttsregError
+from xttsreg.errors import AlreadyExists, InvalidInputError
+from xttsreg.stores import durable
 from xttsreg.training.construct import construct, require_trainable
-from xttsreg.training.dataset import Limits, LoadedDataset, load_dataset
-from xttsreg.training.environment import prepare_environment, require_training, versions
-from xttsreg.training.guard import OfflineGuard, offline_guard
-from xttsreg.training.metrics import Event, Recorder
+from xttsreg.training.dataset import Limits, load_dataset
+from xttsreg.training.environment import prepare_environment, require_training
+from xttsreg.training.fit import LOG_NAME, Fit, Prepared, now
+from xttsreg.training.guard import offline_guard
+from xttsreg.training.metrics import Event
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.proof import Proof, prove_restore
 from xttsreg.training.recipe import build_config
 from xttsreg.training.result import RunResult
-from xttsreg.training.session import quiet, run_folder
+from xttsreg.training.runs import LOCK_NAME, read_record, run_lock, write_record
+from xttsreg.training.session import quiet
 
-LOG_NAME = "trainer_0_log.txt"
-BEST_NAME = "best_model.pth"
 VIEW_NAME = "view"  # a view may lie in the run's folder; it is the caller's, and left alone
-
-
-@dataclass(slots=True)
-class _Prepared:
-    config: Any
-    model: Any
-    data: LoadedDataset
-    proof: Proof
 
 
 def train(
@@ -41,20 +32,26 @@ def train(
     options: TrainOptions,
     output: Path,
     *,
+    origin: Mapping[str, str] | None = None,
+    resume: bool = False,
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> RunResult:
     """Fine-tune from a view. Nothing beyond loopback can be reached meanwhile.
 
     The folder gets ``run.json`` (state and result), ``proof.json``, ``metrics.jsonl``,
     ``trainer_0_log.txt``, the trainer's ``config.json`` and its checkpoints. A run that fails
-    before the first step leaves no folder; one that fails later, or is interrupted, keeps it.
+    before the first step leaves no folder; one that fails later, or is interrupted, keeps it, and
+    can be gone on with.
 
     Args:
         view: Directory with the files of a weight set; only read.
         options: What the user chose.
-        output: Folder of the run; absent or empty, but for a view.
-        on_event: Called with dictionaries whose ``event`` is dataset, model, proof, step, eval or
-            finished.
+        output: Folder of the run; absent or empty, but for a view, unless it is resumed.
+        origin: Names and digests for run.json, e.g. of the model; the caller's to read again.
+        resume: Go on with the run of this folder from its last checkpoint, as if it had never
+            stopped: with the same options, the steps that follow are the same to the last digit.
+        on_event: Called with dictionaries whose ``event`` is dataset, model, proof, resumed, step,
+            eval, stopping or finished.
 
     Returns:
         The result.
@@ -66,17 +63,18 @@ def train(
     require_training()
     require_trainable(view)
     prepare_environment(options.device)
-    started = _now()
     tell = _listener(on_event)
-    made, trained = _make_folder(output), False
+    made, trained = (False if resume else _make_folder(output)), resume
     try:
         with ExitStack() as stack:
+            stack.enter_context(run_lock(output))
+            record = _begin_record(output, options, origin, resume)
             stack.enter_context(quiet(output / LOG_NAME))
             guard = stack.enter_context(offline_guard())
             _check_device(options.device)
             prepared = _prepare(view, options, output, tell)
             trained = True  # from here on there is something to keep
-            result = _Run(prepared, options, output, started, guard).fit(tell)
+            result = Fit(prepared, options, output, record, guard).fit(tell, resume=resume)
     except BaseException:
         if not trained:
             _discard(output, with_folder=made)
@@ -85,18 +83,40 @@ def train(
     return result
 
 
+def _begin_record(
+    output: Path, options: TrainOptions, origin: Mapping[str, str] | None, resume: bool
+) -> dict[str, Any]:
+    """Write down what a later process needs to go on, before anything can go wrong."""
+    record: dict[str, Any] = {
+        "started": now(),
+        "origin": dict(origin or {}),
+        "options": options.as_dict(),
+        "resumed": [],
+    }
+    if not resume:
+        write_record(output, {**record, "state": "preparing"})
+        return record
+    before = read_record(output)  # stays until there is something new to say
+    return {
+        **record,
+        "started": before["started"],
+        "origin": {**before.get("origin", {}), **record["origin"]},
+        "resumed": [*before.get("resumed", []), now()],
+    }
+
+
 def _prepare(
     view: Path, options: TrainOptions, output: Path, tell: Callable[[Event], None]
-) -> _Prepared:
+) -> Prepared:
     config = build_config(view.absolute(), options, output.absolute())
     data = load_dataset(options, view=view, limits=_limits(config.model_args))
     tell({"event": "dataset", **data.summary.as_dict()})
     model = construct(config, view)
     tell({"event": "model"})
     proof = prove_restore(model, view)
-    _write_json(output / "proof.json", proof.as_dict())
+    _write_proof(output, proof)
     tell({"event": "proof", **proof.as_dict()})
-    return _Prepared(config, model, data, proof)
+    return Prepared(config, model, data, proof)
 
 
 def _limits(args: Any) -> Limits:
@@ -105,98 +125,6 @@ def _limits(args: Any) -> Limits:
     return Limits(
         max_wav_length=min(args.max_wav_length, positions), max_text_length=args.max_text_length
     )
-
-
-class _Run:
-    """Drives the stock trainer and writes down the state of the run."""
-
-    def __init__(
-        self,
-        prepared: _Prepared,
-        options: TrainOptions,
-        output: Path,
-        started: str,
-        guard: OfflineGuard,
-    ) -> None:
-        self._prepared = prepared
-        self._options = options
-        self._output = output
-        self._started = started
-        self._guard = guard
-
-    def fit(self, tell: Callable[[Event], None]) -> RunResult:
-        self._write_state("running")
-        try:
-            with Recorder(self._output / "metrics.jsonl", tell) as recorder:
-                self._fit(recorder)
-            result = self._result(recorder)
-        except KeyboardInterrupt:
-            self._write_state("interrupted")
-            raise
-        except XttsregError as error:
-            self._write_state("failed", error=error.message)
-            raise
-        except Exception as error:
-            self._write_state("failed", error=repr(error))
-            raise _explained(error, self._output) from error
-        self._write_state("finished", **result.as_dict())
-        return result
-
-    def _fit(self, recorder: Recorder) -> None:
-        from trainer import Trainer, TrainerArgs
-
-        args = TrainerArgs(
-            restore_path="",  # the base comes through model_args.xtts_checkpoint, and is proved
-            skip_train_epoch=False,
-            start_with_eval=bool(self._prepared.config.run_eval),
-            grad_accum_steps=self._options.grad_accum,
-        )
-        with run_folder(self._output):
-            trainer = Trainer(
-                args,
-                self._prepared.config,
-                output_path=str(self._output),
-                model=self._prepared.model,
-                train_samples=self._prepared.data.train,
-                eval_samples=self._prepared.data.evaluation,
-                parse_command_line_args=False,
-            )
-            recorder.attach(trainer)
-            try:
-                # fit() would turn every exception into sys.exit and may remove the folder
-                trainer._fit()
-            except KeyboardInterrupt:
-                trainer.save_checkpoint()
-                raise
-            finally:
-                trainer.dashboard_logger.finish()
-
-    def _result(self, recorder: Recorder) -> RunResult:
-        best = self._output / BEST_NAME
-        if not best.is_file():
-            raise XttsregError(
-                f"{self._output}: the run ended without a best model, no loss was a finite number",
-                hint=f"see metrics.jsonl and {LOG_NAME} there",
-            )
-        violations = tuple(violation.message for violation in self._guard.violations)
-        return RunResult(
-            directory=self._output,
-            best_checkpoint=best,
-            step_losses=tuple(recorder.step_losses),
-            eval_losses=tuple(recorder.eval_losses),
-            proof=self._prepared.proof,
-            dataset=self._prepared.data.summary,
-            options=self._options.as_dict(),
-            config=self._prepared.config.to_dict(),
-            versions=versions(),
-            started=self._started,
-            finished=_now(),
-            violations=violations,
-        )
-
-    def _write_state(self, state: str, **more: Any) -> None:
-        content = {"state": state, "started": self._started, **more}
-        _write_json(self._output / "run.json", content)
 
 
 def _discard(output: Path, *, with_folder: bool) -> None:
@@ -211,7 +139,9 @@ def _discard(output: Path, *, with_folder: bool) -> None:
 def _make_folder(output: Path) -> bool:
     """Make the folder of the run; return whether it was made, or there already and empty."""
     existed = output.exists()
-    if existed and (not output.is_dir() or {p.name for p in output.iterdir()} - {VIEW_NAME}):
+    if existed and (
+        not output.is_dir() or {p.name for p in output.iterdir()} - {VIEW_NAME, LOCK_NAME}
+    ):
         raise AlreadyExists(f"{output} is there already", hint="choose another output directory")
     output.mkdir(parents=True, exist_ok=True)
     return not existed
@@ -226,23 +156,10 @@ def _check_device(device: str) -> None:
         )
 
 
-def _explained(error: Exception, output: Path) -> XttsregError:
-    origin: BaseException | None = error
-    while origin is not None:
-        if isinstance(origin, OfflineViolation):
-            return origin
-        origin = origin.__cause__ or origin.__context__
-    line = (str(error).strip() or "no message").splitlines()[0]
-    hint = f"checkpoints saved so far are kept in {output}; the log is {LOG_NAME} there"
-    if "out of memory" in line.lower():
-        hint = "halve --batch-size and double --grad-accum; " + hint
-    return XttsregError(f"training stopped: {type(error).__name__}: {line}", hint=hint)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(path)
+def _write_proof(output: Path, proof: Proof) -> None:
+    path = output / "proof.json"
+    data = json.dumps(proof.as_dict(), indent=2, sort_keys=True).encode() + b"\n"
+    durable.write_atomic(path, data, temporary=path.with_name(f".{path.name}.partial"))
 
 
 def _listener(on_event: Callable[[Event], None] | None) -> Callable[[Event], None]:
@@ -255,7 +172,3 @@ def _listener(on_event: Callable[[Event], None] | None) -> Callable[[Event], Non
                 on_event(event)
 
     return tell
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
