@@ -157,9 +157,9 @@ def _tell(app: App) -> Any:
     """Lines for people about what the trainer does; its own output is in the run's log."""
 
     def tell(event: dict[str, Any]) -> None:
-        line = _LINES.get(event["event"], lambda e: "")(event)
-        if line and not app.quiet:
-            say(line)
+        line = _LINES.get(event["event"])
+        if line is not None and not app.quiet:
+            say(line(event))
 
     return tell
 

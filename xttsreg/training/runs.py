@@ -157,9 +157,9 @@ def run_lock(directory: Path, *, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]
     from filelock import FileLock, Timeout
 
     # A singleton: `finetune` holds it around `train`, which takes it again.
-    lock = FileLock(directory / LOCK_NAME, timeout=wait_s, is_singleton=True)
+    lock = FileLock(directory / LOCK_NAME, is_singleton=True)
     try:
-        lock.acquire()
+        lock.acquire(timeout=wait_s)
     except Timeout as error:
         raise StoreLocked(
             f"{directory}: another process is at work on this run", hint="`xttsreg runs` shows it"

@@ -85,7 +85,12 @@ def keep_newest(directory: Path, kind: str, count: int) -> None:
 
 
 def set_aside(directory: Path, unusable: Iterable[Path]) -> None:
-    """Take checkpoints out of the count by another name; the best model is what is left of it."""
+    """Take checkpoints out of the count by another name; the best model is what is left of it.
+
+    What a killed process was writing goes, too.
+    """
+    for partial in directory.glob(".*.pth.partial"):
+        partial.unlink()
     for path in unusable:
         path.replace(path.with_name(f"{path.name}.unusable"))
     bests = [path for path in checkpoints(directory) if path.name.startswith("best_model_")]
