@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
+
 import pytest
+from support import ROOT
 
 from xttsreg.training.blank import no_random_weights
 from xttsreg.training.checkpoint import safe_loading
 from xttsreg.training.construct import construct
 from xttsreg.training.recipe import build_config
+from xttsreg.training.run import train
 
 from .conftest import quick
 
@@ -85,3 +92,20 @@ def is_mapped(tensor, path):
         if start <= address < end:
             return last == str(path)
     return False
+
+
+def test_the_first_losses_equal_stocks(tiny, clips, tmp_path):
+    """A plain script without xttsreg, in a process of its own, gives the same numbers."""
+    stock = subprocess.run(
+        [sys.executable, "-m", "benchmarks.stock", tiny, clips, tmp_path / "stock", "3"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    events = [json.loads(line) for line in stock.stderr.splitlines() if line.startswith("{")]
+    theirs = [event["loss"] for event in events if event["event"] == "step"]
+    assert len(theirs) == 3, stock.stderr
+    result = train(tiny, quick(clips, eval_split=0, seed=1), tmp_path / "ours")
+    assert [loss.loss for loss in result.step_losses] == theirs
+    shutil.rmtree(tmp_path / "ours")
