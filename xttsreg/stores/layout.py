@@ -242,7 +242,8 @@ class LayoutStore:
         """Every blob that is there, referenced or not."""
         for path in (self.root / "blobs" / "sha256").glob("*"):
             with contextlib.suppress(ValueError):
-                yield Digest.from_hex(path.name)
+                if not path.is_dir():
+                    yield Digest.from_hex(path.name)
 
     def remove_blob(self, digest: Digest) -> None:
         """Remove a blob. Only `gc` knows when that is right."""
