@@ -299,7 +299,7 @@ def test_add_checks_a_catalogued_set_against_its_pins(used: Path, how: str) -> N
     home = used / "fresh"
     done = fails(run_cli(args, home), 3 if how == "missing" else 4, "dvae.pth")
     assert ("small:main" if how == "missing" else "in no catalogue") in done.stderr
-    assert list((home / "store" / "blobs" / "sha256").iterdir()) == []
+    assert not (home / "store").exists()
     assert tree(used / "home") == before
 
 
@@ -310,7 +310,7 @@ def test_terms_are_never_accepted_silently_and_never_wait(used: Path) -> None:
     assert "--accept-license" in done.hint
     for line in ("Small Licence", "Be kind.", "Be brief."):
         assert line in done.stderr
-    assert list((home / "store" / "blobs" / "sha256").iterdir()) == []
+    assert not (home / "store").exists()
     for value in ("0", "", "yes"):
         assert run_cli(args, home, COQUI_TOS_AGREED=value).code == 2
     assert run_cli(args, home, COQUI_TOS_AGREED="1", XTTSREG_USER="ada").code == 0

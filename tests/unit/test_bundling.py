@@ -36,7 +36,7 @@ def bundled(store: LayoutStore, directory: Path, *refs: str) -> Bundled:
 
 
 def imported(directory: Path, root: Path) -> Imported:
-    return import_bundle(directory, lambda: LayoutStore.create(root))
+    return import_bundle(directory, LayoutStore.create(root))
 
 
 @pytest.fixture
@@ -377,6 +377,6 @@ def test_what_is_no_bundle_makes_no_store(filled: LayoutStore, tmp_path: Path, w
     if what == "layout":
         place = filled.root
     with pytest.raises(InvalidInputError) as caught:
-        imported(place, tmp_path / "second")
+        import_bundle(place, LayoutStore.at(tmp_path / "second"))
     assert caught.value.hint
     assert not (tmp_path / "second").exists()

@@ -10,7 +10,7 @@ import click
 from xttsreg.cli.context import App, common_options, json_option, license_option, pass_app
 from xttsreg.cli.output import print_json, say
 from xttsreg.content.reference import Reference
-from xttsreg.errors import InvalidInputError
+from xttsreg.errors import InvalidInputError, InvalidModel
 
 
 @click.command("train")
@@ -67,7 +67,7 @@ def train_command(
     if workers is not None:
         chosen["workers"] = workers
     request = Request(
-        model=Reference.parse(model),
+        model=_reference(model, app),
         voice=Reference.parse(name if ":" in name else f"{name}:v1"),
         options=TrainOptions(**chosen),
         output=output,
@@ -81,6 +81,20 @@ def train_command(
         return
     say(f"run folder: {done.run.directory}")
     click.echo(f"{done.voice}@{done.manifest.digest}")
+
+
+def _reference(model: str, app: App) -> Reference:
+    """A reference; a file in its place gets the answer to "0 / N layers are restored"."""
+    if model.endswith((".pth", ".pt")):
+        from xttsreg.ops.inspecting import inspect_file
+
+        found = inspect_file(Path(model), app.catalog())
+        raise InvalidModel(
+            f"{model}: a file, where the name of a weight set is wanted. It is {found['meaning']}",
+            hint=f"`xttsreg add NAME {Path(model).parent}` takes it in with the files beside it; "
+            "then train with --model NAME",
+        )
+    return Reference.parse(model)
 
 
 def _pairs(overrides: tuple[str, ...]) -> dict[str, str]:
@@ -105,7 +119,10 @@ def _tell(app: App) -> Any:
 
 
 _LINES = {
-    "dataset": lambda e: f"dataset: {e['train_clips']} clips to train, {e['eval_clips']} to check",
+    "dataset": lambda e: (
+        f"dataset: {e['train_clips']} clips to train, {e['eval_clips']} to check"
+        + "".join(f", {count} left out ({why})" for why, count in e["dropped"].items() if count)
+    ),
     "proof": lambda e: f"restored: {e['restored']} / {e['total']} layers, values compared",
     "step": lambda e: f"epoch {e['epoch']}  step {e['step']}  loss {e['loss']:.4f}",
     "eval": lambda e: f"epoch {e['epoch']}  evaluation loss {e['loss']:.4f}",

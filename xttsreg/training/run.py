@@ -16,6 +16,7 @@ from xttsreg.training.construct import construct, require_trainable
 from xttsreg.training.dataset import Limits, LoadedDataset, load_dataset
 from xttsreg.training.environment import prepare_environment, require_training, versions
 from xttsreg.training.guard import OfflineGuard, offline_guard
+from xttsreg.training.masking import define_empty_loss, eval_batch_size
 from xttsreg.training.metrics import Event, Recorder
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.proof import Proof, prove_restore
@@ -94,6 +95,9 @@ def _prepare(
     model = construct(config, view)
     tell({"event": "model"})
     proof = prove_restore(model, view)
+    define_empty_loss(model)
+    if data.evaluation:
+        config.eval_batch_size = eval_batch_size(len(data.evaluation), options.batch_size)
     _write_json(output / "proof.json", proof.as_dict())
     tell({"event": "proof", **proof.as_dict()})
     return _Prepared(config, model, data, proof)
