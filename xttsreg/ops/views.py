@@ -52,7 +52,7 @@ def checkout(
         raise AlreadyExists(f"{directory}: is a file", hint="give a directory that does not exist")
     if directory.exists() and any(directory.iterdir()):
         raise AlreadyExists(f"{directory}: not empty", hint="give a directory that does not exist")
-    with store.writing() if store.is_writable() else contextlib.nullcontext():
+    with store.reading():
         for path, layer in files.items():
             with progress.task(f"check {path}", layer.size_bytes) as advance:
                 _require(store, path, layer, advance)

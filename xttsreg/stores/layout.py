@@ -13,6 +13,7 @@ import stat
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -375,6 +376,10 @@ class LayoutStore:
                 if self._lease_users == 0:
                     self._lease = None
                     held.close()
+
+    def reading(self) -> AbstractContextManager[object]:
+        """Keep what is there from `gc` while it is read; a read-only store has no `gc`."""
+        return self.writing() if self.is_writable() else contextlib.nullcontext()
 
     def sweep(self) -> None:
         """Remove temporary files of processes that died. The caller holds the lock."""
