@@ -1,1 +1,1 @@
-"""Measurements, each with the command that repeats it: ``python -m benchmarks.NAME``."""
+"""Measurements, as ratios against a peer in the same run. Never asserted: machines are noisy."""

@@ -9,14 +9,18 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from xttsreg.catalog import Catalog, WeightSet
+from xttsreg.cli import main
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.reference import Reference
@@ -206,20 +210,71 @@ def command(*args: object) -> list[str]:
 
 
 def run_cli(
-    args: Sequence[object], home: Path, *, cwd: Path | None = None, timeout_s: float = 60, **env: str
+    args: Sequence[object],
+    home: Path,
+    *,
+    cwd: Path | None = None,
+    timeout_s: float = 60,
+    fresh: bool = False,
+    **env: str,
 ) -> Ran:
-    """Run ``xttsreg ARGS`` in a process of its own, without a terminal."""
-    done = subprocess.run(
-        command(*args),
-        env=clean_environment(home, **env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        cwd=cwd or home.parent,
-        timeout=timeout_s,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    """Run ``xttsreg ARGS`` in a process of its own, without a terminal.
+
+    The process is a fork of this one, which spares it the imports; ``fresh`` starts a new Python.
+    """
+    place, environment = cwd or home.parent, clean_environment(home, **env)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        if fresh or not hasattr(os, "fork"):
+            code = subprocess.run(
+                command(*args),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=place,
+                timeout=timeout_s,
+                check=False,
+            ).returncode
+        else:
+            code = _fork(list(map(str, args)), environment, place, (out, err), timeout_s)
+        out.seek(0)
+        err.seek(0)
+        return Ran(code, out.read(), err.read())
+
+
+def _fork(
+    args: list[str],
+    environment: dict[str, str],
+    cwd: Path,
+    streams: tuple[IO[str], IO[str]],
+    timeout_s: float,
+) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            for number, stream in enumerate(streams, 1):
+                os.dup2(stream.fileno(), number)
+            sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+            os.environ.clear()
+            os.environ.update(environment)
+            os.chdir(cwd)
+            code = main(args)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise AssertionError(f"xttsreg {' '.join(args)}: still running after {timeout_s} s")
+        time.sleep(0.003)
 
 
 def start_cli(args: Sequence[object], home: Path, **env: str) -> subprocess.Popen[str]:

@@ -24,7 +24,7 @@ def broken(clips, tmp_path):
 
 def test_summary(clips, tiny):
     summary = check_dataset(quick(clips), view=tiny)
-    assert (summary.clips, summary.train_clips, summary.eval_clips) == (6, 5, 1)
+    assert (summary.clips, summary.train_clips, summary.eval_clips) == (6, 4, 2)
     assert summary.sample_rates == (22050,)
     assert 9 < summary.seconds < 18
     assert summary.dropped == {}
@@ -40,7 +40,7 @@ def test_generator_repeats_and_varies(tmp_path, clips):
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [(0, (6, 0)), (0.5, (3, 3)), (1, (5, 1)), (2, (4, 2)), (99, (1, 5))]
+    ("size", "expected"), [(0, (6, 0)), (0.5, (3, 3)), (1, (4, 2)), (2, (4, 2)), (99, (1, 5))]
 )
 def test_split(clips, size, expected):
     data = load_dataset(quick(clips, eval_split=size))
@@ -91,7 +91,7 @@ def test_unusable_clips_are_counted_and_left_out(broken, tiny):
     lines[2] = "clip_0003|x| "
     lines[3] = "clip_0004|x|" + "a long text " * 20
     (broken / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    summary = check_dataset(quick(broken), view=tiny)
+    summary = check_dataset(quick(broken, eval_split=0), view=tiny)
     assert summary.clips == 2
     assert sorted(summary.dropped.values()) == [1, 1, 1, 1]
 

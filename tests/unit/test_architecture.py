@@ -47,7 +47,9 @@ def layer_of(module: str) -> int | None:
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
     """Line and module of every import, those in functions and under TYPE_CHECKING included."""
-    package = name_of(path).split(".") if path.name == "__init__.py" else name_of(path).split(".")[:-1]
+    package = (
+        name_of(path).split(".") if path.name == "__init__.py" else name_of(path).split(".")[:-1]
+    )
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -57,9 +59,12 @@ def imports_of(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, base
             # `from xttsreg import places` names a module, too
             yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            if node.args and isinstance(node.args[0], ast.Constant):
-                yield node.lineno, str(node.args[0].value)
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).endswith("import_module")
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            yield node.lineno, str(node.args[0].value)
 
 
 def calls_of(path: Path) -> Iterator[tuple[int, str]]:

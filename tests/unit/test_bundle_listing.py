@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -104,10 +105,8 @@ def test_sums_refuse(text: str) -> None:
 def test_only_a_newline_ends_a_line(end: str) -> None:
     """As sha256sum reads it: anything else is a part of the name, and such names are refused."""
     text = f"{A.hex}  a{end}{B.hex}  b\n"
-    try:
+    with contextlib.suppress(UnsafePath, InvalidManifest):
         assert parse_sums(text.encode()).keys() != {"a", "b"}
-    except (UnsafePath, InvalidManifest):
-        pass
 
 
 @pytest.mark.parametrize("path", ["../a", "/a", "a\\b", "C:a"])

@@ -36,7 +36,7 @@ def bundled(store: LayoutStore, directory: Path, *refs: str) -> Bundled:
 
 
 def imported(directory: Path, root: Path) -> Imported:
-    return import_bundle(directory, lambda: LayoutStore.create(root))
+    return import_bundle(directory, LayoutStore.create(root))
 
 
 @pytest.fixture
@@ -76,9 +76,7 @@ def test_the_readme_names_what_it_brings_and_what_to_do(stick: Path, filled: Lay
         assert part in text
 
 
-def test_the_round_trip_brings_everything(
-    stick: Path, filled: LayoutStore, tmp_path: Path
-) -> None:
+def test_the_round_trip_brings_everything(stick: Path, filled: LayoutStore, tmp_path: Path) -> None:
     imported(stick, tmp_path / "second")
     second = LayoutStore.open_existing(tmp_path / "second")
     assert dict(second.tags()) == dict(filled.tags())
@@ -96,9 +94,7 @@ def test_a_second_import_copies_nothing(stick: Path, tmp_path: Path) -> None:
 
 
 def test_an_import_adds_and_removes_nothing(stick: Path, tmp_path: Path) -> None:
-    other = filled_store(
-        tmp_path / "second", make_small_set(tmp_path / "o", seed=3), ref="mine:v1"
-    )
+    other = filled_store(tmp_path / "second", make_small_set(tmp_path / "o", seed=3), ref="mine:v1")
     imported(stick, other.root)
     assert list(other.tags()) == ["mine:v1", "own:v1"]
     assert verify(other, other.entries(), use_cache=False).problems == []
@@ -181,19 +177,22 @@ def test_goes_on_wherever_it_was_interrupted(
     imported(stick, tmp_path / "second")
 
 
+@pytest.mark.parametrize("there", [False, True])
 def test_an_interrupted_bundle_cannot_be_imported(
-    filled: LayoutStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stick: Path, filled: LayoutStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    directory = stick if there else tmp_path / "new"
+    with monkeypatch.context() as patch:
         patch.setattr("xttsreg.ops.bundle._finish", stop)
-        bundled(filled, tmp_path / "stick")
+        with pytest.raises(KeyboardInterrupt):
+            bundled(filled, directory)
     with pytest.raises(InvalidInputError, match="SHA256SUMS"):
-        imported(tmp_path / "stick", tmp_path / "second")
-    bundled(filled, tmp_path / "stick")
-    imported(tmp_path / "stick", tmp_path / "second")
+        imported(directory, tmp_path / "second")
+    bundled(filled, directory)
+    imported(directory, tmp_path / "second")
 
 
 def test_a_store_is_not_taken_for_a_bundle(filled: LayoutStore, tmp_path: Path) -> None:
@@ -217,9 +216,7 @@ def test_a_directory_with_other_things_is_left_alone(
     assert tree(tmp_path / "mine", state=True).keys() == {name}
 
 
-def test_what_systems_leave_on_media_does_not_matter(
-    filled: LayoutStore, tmp_path: Path
-) -> None:
+def test_what_systems_leave_on_media_does_not_matter(filled: LayoutStore, tmp_path: Path) -> None:
     for name in ("System Volume Information", "lost+found", ".Trash-1000"):
         (tmp_path / "stick" / name).mkdir(parents=True)
         (tmp_path / "stick" / name / "x").write_text("litter")
@@ -301,6 +298,14 @@ def test_the_lists_themselves_are_wrong(
     refused(stick, store, IntegrityError)
 
 
+def test_sums_in_another_order_are_not_as_they_were_written(
+    stick: Path, store: LayoutStore
+) -> None:
+    lines = (stick / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (stick / "SHA256SUMS").write_text("".join(lines[::-1]))
+    assert "SHA256SUMS" in refused(stick, store, BundleMismatch).message
+
+
 def test_a_manifest_is_wrong(stick: Path, filled: LayoutStore, store: LayoutStore) -> None:
     name = filled.tags()["own:v1"].digest.hex
     damage(stick / "blobs" / "sha256" / name, 30)
@@ -361,9 +366,7 @@ def test_a_path_that_leaves_the_stick(stick: Path, store: LayoutStore, tmp_path:
 
 
 @pytest.mark.parametrize("what", ["nothing", "empty", "file", "layout", "garbage"])
-def test_what_is_no_bundle_makes_no_store(
-    filled: LayoutStore, tmp_path: Path, what: str
-) -> None:
+def test_what_is_no_bundle_makes_no_store(filled: LayoutStore, tmp_path: Path, what: str) -> None:
     place = tmp_path / what
     if what in ("empty", "garbage"):
         place.mkdir()
@@ -374,6 +377,6 @@ def test_what_is_no_bundle_makes_no_store(
     if what == "layout":
         place = filled.root
     with pytest.raises(InvalidInputError) as caught:
-        imported(place, tmp_path / "second")
+        import_bundle(place, LayoutStore.at(tmp_path / "second"))
     assert caught.value.hint
     assert not (tmp_path / "second").exists()

@@ -93,5 +93,8 @@ def test_with_an_unreadable_manifest_nothing_is_removed(filled: LayoutStore, how
 def test_files_that_are_no_blobs_are_left_alone(filled: LayoutStore) -> None:
     foreign = filled.root / "blobs" / "sha256" / "README"
     foreign.write_text("not ours")
+    folder = filled.root / "blobs" / "sha256" / ("0" * 64)
+    folder.mkdir()
     gc(filled, dry_run=False)
     assert foreign.exists()
+    assert folder.is_dir()

@@ -8,6 +8,8 @@ from support import catalog_for, make_small_set, never_ask, pinned, say_no, say_
 
 from xttsreg.catalog import Catalog
 from xttsreg.content.descriptor import Descriptor
+from xttsreg.content.digest import Digest
+from xttsreg.content.manifest import MANIFEST_TYPE
 from xttsreg.content.reference import Reference
 from xttsreg.errors import LicenseNotAccepted
 from xttsreg.ops import licensing
@@ -130,26 +132,23 @@ def test_a_yes_goes_along_with_a_copy(store: LayoutStore, weights: Path, catalog
     assert licensing.find_acceptance(target, entry, manifest) == accepted(store, "small")
 
 
-def test_a_note_of_another_kind_is_no_yes(
-    store: LayoutStore, weights: Path, catalog: Catalog
+@pytest.mark.parametrize("other", ["kind", "licence"])
+def test_a_note_on_something_else_is_no_yes(
+    store: LayoutStore, weights: Path, catalog: Catalog, other: str
 ) -> None:
-    from xttsreg.content.manifest import EMPTY_BYTES, EMPTY_TYPE, MANIFEST_TYPE, Manifest
-
     entry = taken(store, weights, catalog)
     _, yes = licensing.referrers(store, entry.digest)[0]
     store.release(yes.describe().digest)
     assert accepted(store, "small") is None
-    empty = store.put_bytes(EMPTY_TYPE, EMPTY_BYTES)
-    fake = Manifest(
-        artifact_type="application/other",
-        config=empty,
-        layers=(empty,),
-        subject=entry.with_ref(None),
-        annotations=yes.annotations,
-    )
-    store.put_bytes(MANIFEST_TYPE, fake.to_bytes())
-    store.hold(fake.describe())
-    assert accepted(store, "small") is None
+    if other == "kind":
+        fake = yes.model_copy(update={"artifact_type": "application/other"})
+    else:
+        digest = {"io.xttsreg.license.digest": Digest.of(b"other terms")}
+        fake = yes.model_copy(update={"annotations": {**yes.annotations, **digest}})
+    for note, expected in ((fake, False), (yes, True)):
+        store.put_bytes(MANIFEST_TYPE, note.to_bytes())
+        store.hold(note.describe())
+        assert (accepted(store, "small") is not None) == expected
 
 
 def test_the_user_has_a_name_even_without_one(monkeypatch: pytest.MonkeyPatch) -> None:

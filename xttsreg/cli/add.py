@@ -14,11 +14,14 @@ from xttsreg.content.reference import Reference
 @click.command("add")
 @click.argument("name")
 @click.argument("directory", type=click.Path(path_type=Path))
+@click.option("-f", "--force", is_flag=True, help="Move NAME if it means something else.")
 @license_option
 @json_option
 @common_options
 @pass_app
-def add_command(app: App, name: str, directory: Path, accept_license: bool, as_json: bool) -> None:
+def add_command(
+    app: App, name: str, directory: Path, force: bool, accept_license: bool, as_json: bool
+) -> None:
     """Take weights from DIRECTORY into the store as NAME[:TAG].
 
     A name of the catalogue is checked against its pins. Any other name makes a set of your own
@@ -32,6 +35,7 @@ def add_command(app: App, name: str, directory: Path, accept_license: bool, as_j
         directory,
         app.catalog(),
         ask=app.ask(accept_license),
+        force=force,
         progress=app.progress(),
     )
     if done.ignored:

@@ -87,6 +87,12 @@ def run(arguments: Sequence[str]) -> int:
         # The reader (head, less) has gone; point stdout elsewhere so that exit stays silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as stop:
+        # Click's own answer to a reader that has gone; it silences stdout by this wrapper, whose
+        # name is private in some versions.
+        if type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
+            return 0
+        return stop.code if isinstance(stop.code, int) else 1
     except Exception as error:
         text = f"unexpected {type(error).__name__}: {error}"
         return _fail(app, text, "this is a bug in xttsreg; repeat with --debug for the details", 1)

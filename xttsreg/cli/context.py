@@ -46,7 +46,7 @@ class App:
         """Open the store; with ``create``, make it if it is not there."""
         from xttsreg.stores.layout import LayoutStore
 
-        return LayoutStore.create(self.place()) if create else LayoutStore.open_existing(
+        return LayoutStore.at(self.place()) if create else LayoutStore.open_existing(
             self.place()
         )  # fmt: skip
 

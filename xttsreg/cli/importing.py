@@ -12,14 +12,15 @@ from xttsreg.cli.output import human_size, print_json, say
 
 @click.command("import")
 @click.argument("directory", type=click.Path(path_type=Path))
+@click.option("-f", "--force", is_flag=True, help="Move names that mean something else here.")
 @json_option
 @common_options
 @pass_app
-def import_command(app: App, directory: Path, as_json: bool) -> None:
+def import_command(app: App, directory: Path, force: bool, as_json: bool) -> None:
     """Check a bundle and take it into the store: all of it, or nothing."""
     from xttsreg.ops.importing import import_bundle
 
-    done = import_bundle(directory, lambda: app.store(create=True), progress=app.progress())
+    done = import_bundle(directory, app.store(create=True), force=force, progress=app.progress())
     refs = [f"{ref.ref}@{ref.digest}" for ref in done.bundle.refs]
     if as_json:
         print_json({"bundle_id": done.bundle.bundle_id, "refs": refs,

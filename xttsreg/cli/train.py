@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from xttsreg.cli.context import App, common_options, json_option, license_option
 from xttsreg.cli.output import print_json, say
 from xttsreg.content.reference import Reference
-from xttsreg.errors import InvalidInputError
+from xttsreg.errors import InvalidInputError, InvalidModel
 
 if TYPE_CHECKING:
     from xttsreg.training.finetune import Voice
@@ -84,7 +84,7 @@ def train_command(
     from xttsreg.training.options import TrainOptions
 
     request = Request(
-        model=Reference.parse(str(model)),
+        model=_reference(str(model), app),
         voice=_voice(str(name)),
         options=TrainOptions(**chosen),
         output=output,
@@ -143,6 +143,20 @@ def _voice(name: str) -> Reference:
     return Reference.parse(name if ":" in name else f"{name}:v1")
 
 
+def _reference(model: str, app: App) -> Reference:
+    """A reference; a file in its place gets the answer to "0 / N layers are restored"."""
+    if model.endswith((".pth", ".pt")):
+        from xttsreg.ops.inspecting import inspect_file
+
+        found = inspect_file(Path(model), app.catalog())
+        raise InvalidModel(
+            f"{model}: a file, where the name of a weight set is wanted. It is {found['meaning']}",
+            hint=f"`xttsreg add NAME {Path(model).parent}` takes it in with the files beside it; "
+            "then train with --model NAME",
+        )
+    return Reference.parse(model)
+
+
 def _pairs(overrides: tuple[str, ...]) -> dict[str, str]:
     pairs = {}
     for text in overrides:
@@ -175,7 +189,10 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "stopping": lambda e: (
         "stopping after this step, and saving; Ctrl-C again stops at once, unsaved"
     ),
-    "dataset": lambda e: f"dataset: {e['train_clips']} clips to train, {e['eval_clips']} to check",
+    "dataset": lambda e: (
+        f"dataset: {e['train_clips']} clips to train, {e['eval_clips']} to check"
+        + "".join(f", {count} left out ({why})" for why, count in e["dropped"].items() if count)
+    ),
     "proof": lambda e: f"restored: {e['restored']} / {e['total']} layers, values compared",
     "step": lambda e: f"epoch {e['epoch']}  step {e['step']}  loss {e['loss']:.4f}",
     "eval": lambda e: f"epoch {e['epoch']}  evaluation loss {e['loss']:.4f}",

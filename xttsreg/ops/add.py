@@ -22,6 +22,7 @@ from xttsreg.content.modelpack import (
 from xttsreg.content.reference import Reference
 from xttsreg.content.stream import Advance, digest_stream
 from xttsreg.errors import (
+    AlreadyExists,
     DigestMismatch,
     InvalidInputError,
     NotFoundError,
@@ -72,6 +73,7 @@ def add(
     catalog: Catalog,
     *,
     ask: licensing.Ask,
+    force: bool = False,
     progress: Progress = QUIET,
 ) -> Added:
     """Take a directory of weights in.
@@ -79,7 +81,17 @@ def add(
     A catalogued name is checked against its pins, file by file. Any other name makes a set of
     one's own from the files that XTTS knows by name.
 
+    Args:
+        store: Where to.
+        reference: What it will be called.
+        directory: Where from.
+        catalog: What is pinned.
+        ask: Gets a yes to the licence, if one is needed.
+        force: Move the name if it means something else.
+        progress: Watches.
+
     Raises:
+        AlreadyExists: the name means something else.
         InvalidInputError: no directory, or no ``model.pth`` in it.
         NotFoundError: files of a catalogued set are missing; names them.
         SizeMismatch, DigestMismatch: a file is not the pinned one; says which one it is, if known.
@@ -99,6 +111,13 @@ def add(
     else:
         plan = _plan_own(reference, directory, catalog, progress)
     entry = plan.manifest.describe()
+    # The name of a catalogued set follows the catalogue, as with fetch; any other is the user's.
+    existing = store.tags().get(plan.reference.tagged)
+    if existing and existing.digest != entry.digest and not (item or force):
+        raise AlreadyExists(
+            f"{plan.reference.tagged}: exists already, with other files",
+            hint="give another name or tag; --force moves this one",
+        )
     terms = licensing.terms_for(plan.reference.tagged, plan.manifest, catalog)
     acceptance = licensing.obtain(store, entry, plan.manifest, terms, ask)
     with store.writing():

@@ -84,7 +84,8 @@ def bundle(
     with durable.disk_errors(directory):  # first of all, as the mark that this is a bundle
         durable.make_directory(target.state)
         _write(target, README, _readme(selection).encode("utf-8"))
-    copied = copy(store, target, selection, together=False, progress=progress)
+    with store.reading():
+        copied = copy(store, target, selection, together=False, progress=progress)
     _drop_rest(target, selection)
     with durable.disk_errors(directory):
         listing = _finish(target, selection, before)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Manifest
-from xttsreg.content.stream import Advance
+from xttsreg.content.stream import CHUNK_BYTES, Advance, VerifyingReader
 from xttsreg.errors import IntegrityError
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
@@ -74,6 +74,7 @@ def copy(
     *,
     take_over: bool = False,
     together: bool = True,
+    prove_source: bool = False,
     progress: Progress = QUIET,
 ) -> Copied:
     """Copy a selection. Names appear once every blob is there and proven.
@@ -85,12 +86,14 @@ def copy(
         take_over: Blobs may be hard-linked from the source instead of copied.
         together: No blob appears before all are proven: all or nothing. Otherwise each appears
             when it is done, and an interrupted copy goes on from there.
+        prove_source: Also read the blobs that the target has already, so that a damaged source
+            is noticed whatever was copied from it before.
         progress: Watches.
 
     Raises:
         IntegrityError: the source has other bytes than it says; names the blob.
     """
-    job = _Job(source, target, _labels(selection), take_over, progress)
+    job = _Job(source, target, _labels(selection), take_over, prove_source, progress)
     blobs = sorted(selection.blobs(), key=lambda blob: -blob.size_bytes)
 
     def one(blob: Descriptor, cancel: Cancel) -> Callable[[], None] | None:
@@ -121,19 +124,30 @@ class _Job:
     target: Store
     labels: Mapping[Digest, str]
     take_over: bool
+    prove_source: bool
     progress: Progress
 
     def stage(self, blob: Descriptor, cancel: Cancel) -> Callable[[], None] | None:
         """Stage one blob; None if the target has it already, and right."""
-        if self.target.has(blob):
+        present = self.target.has(blob)
+        if present and not self.prove_source:
             return None
         label = self.labels.get(blob.digest, f"blobs/sha256/{blob.digest.hex}")
         with self.progress.task(label.partition(" ")[2] or label, blob.size_bytes) as advance:
             try:
+                if present:
+                    self._prove(blob, label, cancel.watch(advance))
+                    return None
                 return self._stage(blob, cancel.watch(advance))
             except IntegrityError as error:
                 error.hint = error.hint or f"the damaged file is {label}; bring this one again"
                 raise
+
+    def _prove(self, blob: Descriptor, label: str, advance: Advance) -> None:
+        with self.source.open(blob) as raw:
+            reader = VerifyingReader(raw, blob, what=label)
+            while chunk := reader.read(CHUNK_BYTES):
+                advance(len(chunk))
 
     def _stage(self, blob: Descriptor, advance: Advance) -> Callable[[], None]:
         source, target = self.source, self.target

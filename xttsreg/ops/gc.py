@@ -9,9 +9,9 @@ from pathlib import Path
 
 from xttsreg.content.descriptor import REF_NAME, Descriptor
 from xttsreg.content.digest import Digest
-from xttsreg.content.manifest import Index, Manifest
+from xttsreg.content.manifest import MANIFEST_TYPE, Index
 from xttsreg.stores import durable, lease
-from xttsreg.stores.base import read_manifest
+from xttsreg.stores.base import reachable, read_manifest
 from xttsreg.stores.layout import LayoutStore
 
 
@@ -40,10 +40,13 @@ def gc(store: LayoutStore, *, dry_run: bool) -> Garbage:
     """
     with store.locked():
         lease.require_no_living_lease(store.state)
-        held = {e.digest: read_manifest(store, e) for e in store.entries()}
-        orphans = _orphans(store, held)
-        reachable = _reachable({d: m for d, m in held.items() if d not in orphans})
-        blobs = sorted(set(store.blob_digests()) - reachable)
+        entries = store.entries()
+        orphans = _orphans(store, entries)
+        kept: set[Digest] = set()
+        for entry in entries:
+            if entry.digest not in orphans:
+                kept |= reachable(store, entry).keys()
+        blobs = sorted(set(store.blob_digests()) - kept)
         files = _litter(store)
         paths = [*files, *(store.blob_path(digest) for digest in blobs)]
         size_bytes = sum(path.lstat().st_size for path in paths)
@@ -52,19 +55,15 @@ def gc(store: LayoutStore, *, dry_run: bool) -> Garbage:
     return Garbage(blobs, files, size_bytes)
 
 
-def _orphans(store: LayoutStore, held: dict[Digest, Manifest]) -> set[Digest]:
+def _orphans(store: LayoutStore, entries: Sequence[Descriptor]) -> set[Digest]:
     """Nameless manifests that speak about one that is gone."""
-    named = {entry.digest for entry in store.entries() if REF_NAME in entry.annotations}
+    held = {entry.digest for entry in entries}
+    named = {entry.digest for entry in entries if REF_NAME in entry.annotations}
+    nameless = [e for e in entries if e.digest not in named and e.media_type == MANIFEST_TYPE]
+    subjects = {entry.digest: read_manifest(store, entry).subject for entry in nameless}
     return {
-        digest
-        for digest, manifest in held.items()
-        if digest not in named and manifest.subject and manifest.subject.digest not in held
+        digest for digest, subject in subjects.items() if subject and subject.digest not in held
     }
-
-
-def _reachable(held: dict[Digest, Manifest]) -> set[Digest]:
-    blobs: list[Descriptor] = [blob for manifest in held.values() for blob in manifest.blobs()]
-    return {*held, *(blob.digest for blob in blobs)}
 
 
 def _litter(store: LayoutStore) -> list[Path]:

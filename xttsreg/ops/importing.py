@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from xttsreg.content.bundle import LISTING, SUMS, Bundle, format_sums, parse_sum
 from xttsreg.content.digest import Digest
 from xttsreg.content.stream import digest_stream
 from xttsreg.errors import (
+    AlreadyExists,
     BlobNotFound,
     BundleMismatch,
     IntegrityError,
@@ -42,7 +43,7 @@ class Imported:
 
 
 def import_bundle(
-    directory: Path, open_store: Callable[[], LayoutStore], *, progress: Progress = QUIET
+    directory: Path, store: LayoutStore, *, force: bool = False, progress: Progress = QUIET
 ) -> Imported:
     """Take a bundle in.
 
@@ -51,20 +52,37 @@ def import_bundle(
 
     Args:
         directory: The bundle.
-        open_store: Called once the listing holds, so that what is no bundle makes no store.
+        store: Where to.
+        force: Names that the store uses for something else are moved.
         progress: Watches.
 
     Raises:
         InvalidInputError: no bundle, or malformed.
         NewerFormat: written by a later version.
+        AlreadyExists: a name means something else in the store.
         IntegrityError: a file is missing, too many, of another size, or has other bytes; names it.
             The store is as it was.
     """
     listing = read_bundle(directory)
     source = LayoutStore.open_existing(directory)
     selection = _selection(source, listing)
-    copied = copy(source, open_store(), selection, take_over=True, progress=progress)
+    if not force:
+        _require_same_meaning(store, selection)
+    copied = copy(source, store, selection, take_over=True, prove_source=True, progress=progress)
     return Imported(listing, copied)
+
+
+def _require_same_meaning(store: LayoutStore, selection: Selection) -> None:
+    """Names must not move in silence: what an old name meant could be collected as garbage."""
+    tags = store.tags()
+    for tagged, entry in selection.tags.items():
+        if tagged in tags and tags[tagged].digest != entry.digest:
+            raise AlreadyExists(
+                f"{tagged}: is {tags[tagged].digest.short} in the store and "
+                f"{entry.digest.short} in the bundle",
+                hint=f"`xttsreg tag {tagged} NEW` keeps the old one under another name; "
+                "then import with --force",
+            )
 
 
 def read_bundle(directory: Path) -> Bundle:

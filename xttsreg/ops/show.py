@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xttsreg.content.descriptor import CREATED, Descriptor
-from xttsreg.content.manifest import Manifest
+from xttsreg.content.manifest import MANIFEST_TYPE, Manifest
 from xttsreg.content.modelpack import LICENSES, roles_of
 from xttsreg.ops import licensing
 from xttsreg.ops.lineage import BASE
@@ -14,8 +14,12 @@ from xttsreg.stores.base import Store, read_manifest
 
 
 def list_tags(store: Store) -> list[dict[str, Any]]:
-    """One row a tag: ref, digest, kind, size_bytes, files, base, created."""
-    return [_row(store, tagged, entry) for tagged, entry in store.tags().items()]
+    """One row a tag: ref, digest, kind, size_bytes, files, base, created.
+
+    What other tools keep in the layout and is no manifest, such as an index, is left out.
+    """
+    tags = store.tags().items()
+    return [_row(store, tagged, e) for tagged, e in tags if e.media_type == MANIFEST_TYPE]
 
 
 def _row(store: Store, tagged: str, entry: Descriptor) -> dict[str, Any]:

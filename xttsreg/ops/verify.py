@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
-from xttsreg.content.manifest import Manifest
+from xttsreg.content.manifest import MANIFEST_TYPE
 from xttsreg.errors import XttsregError
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
-from xttsreg.stores.base import read_manifest
+from xttsreg.stores.base import reachable, read_manifest
 from xttsreg.stores.layout import LayoutStore
 
 
@@ -67,18 +67,23 @@ def verify(
     for entry in entries:
         ref = entry.annotations.get("org.opencontainers.image.ref.name", "(referrer)")
         try:
-            manifest = read_manifest(store, entry)
+            named = _named(store, entry)
         except XttsregError as error:
             problems.append(Problem(entry.digest, "manifest", [ref], error.message))
             continue
-        for what, blob in _named(manifest).items():
+        for what, blob in named.items():
             wanted.setdefault(blob.digest, (blob, what, []))[2].append(ref)
     found = _check(store, wanted, use_cache, progress)
     size_bytes = sum(blob.size_bytes for blob, _, _ in wanted.values())
     return Verified(len(wanted) + len(entries), size_bytes, [*problems, *found])
 
 
-def _named(manifest: Manifest) -> Mapping[str, Descriptor]:
+def _named(store: LayoutStore, entry: Descriptor) -> Mapping[str, Descriptor]:
+    """What an entry needs, by a name for people."""
+    if entry.media_type != MANIFEST_TYPE:  # an index of another tool's; its parts by digest
+        parts = reachable(store, entry)
+        return {digest: blob for digest, blob in parts.items() if digest != entry.digest}
+    manifest = read_manifest(store, entry)
     files = {layer.file_path or "layer": layer for layer in manifest.layers}
     return {"config": manifest.config, **files}
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.stream import Advance
-from xttsreg.errors import AlreadyExists, IntegrityError, InvalidModel
+from xttsreg.errors import AlreadyExists, BlobNotFound, IntegrityError, InvalidModel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores import durable
 from xttsreg.stores.base import read_manifest
@@ -52,7 +52,7 @@ def checkout(
         raise AlreadyExists(f"{directory}: is a file", hint="give a directory that does not exist")
     if directory.exists() and any(directory.iterdir()):
         raise AlreadyExists(f"{directory}: not empty", hint="give a directory that does not exist")
-    with store.writing() if store.is_writable() else contextlib.nullcontext():
+    with store.reading():
         for path, layer in files.items():
             with progress.task(f"check {path}", layer.size_bytes) as advance:
                 _require(store, path, layer, advance)
@@ -124,8 +124,12 @@ def check_after(store: LayoutStore, entry: Descriptor) -> None:
     Raises:
         IntegrityError: names the file that was changed; its blob in the store is damaged.
     """
-    for path, layer in read_manifest(store, entry).files().items():
-        if not store.has(layer):
+    try:
+        files = read_manifest(store, entry).files()
+    except BlobNotFound:
+        return  # removed and collected meanwhile, like the blobs below; nobody's fault
+    for path, layer in files.items():
+        if store.blob_path(layer.digest).exists() and not store.has(layer):
             raise IntegrityError(
                 f"{path}: was changed during the run, and with it blob {layer.digest}",
                 hint="fetch or import the set again to mend it; keep the program away from it",

@@ -12,10 +12,10 @@ from typing import BinaryIO, Protocol
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
-from xttsreg.content.manifest import Manifest
+from xttsreg.content.manifest import INDEX_TYPE, MANIFEST_TYPE, Index, Manifest
 from xttsreg.content.reference import Reference
 from xttsreg.content.stream import Advance, Readable, no_advance, read_verified
-from xttsreg.errors import InvalidManifest, TagNotFound
+from xttsreg.errors import BlobNotFound, IntegrityError, InvalidManifest, TagNotFound
 
 
 class BlobSource(Protocol):
@@ -126,13 +126,33 @@ def read_manifest(store: BlobSource, entry: Descriptor) -> Manifest:
     return Manifest.parse(data, f"manifest {entry.digest.short}")
 
 
+def reachable(store: BlobSource, entry: Descriptor) -> dict[Digest, Descriptor]:
+    """Every blob that an entry of an index needs, itself included; indexes may be nested.
+
+    Raises:
+        BlobNotFound, IntegrityError, InvalidManifest: something on the way cannot be read.
+    """
+    found = {entry.digest: entry}
+    if entry.media_type == INDEX_TYPE:
+        with store.open(entry) as raw:
+            index = Index.parse(read_verified(raw, entry), f"index {entry.digest.short}")
+        for child in index.manifests:
+            found.update(reachable(store, child))
+    elif entry.media_type == MANIFEST_TYPE:
+        found.update({blob.digest: blob for blob in read_manifest(store, entry).blobs()})
+    return found
+
+
 def referrers(store: Store, subject: Digest) -> list[tuple[Descriptor, Manifest]]:
     """The manifests in this store that speak about another one."""
     found = []
     tagged = {entry.digest for entry in store.tags().values()}
     for entry in store.entries():
-        if entry.digest not in tagged:
-            manifest = read_manifest(store, entry)
+        if entry.digest not in tagged and entry.media_type == MANIFEST_TYPE:
+            try:
+                manifest = read_manifest(store, entry)
+            except (BlobNotFound, IntegrityError, InvalidManifest):
+                continue  # what cannot be read speaks about nothing; `verify` names it
             if manifest.subject and manifest.subject.digest == subject:
                 found.append((entry, manifest))
     return found

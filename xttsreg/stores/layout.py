@@ -13,6 +13,7 @@ import stat
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,12 +64,23 @@ class LayoutStore:
             ReadOnlyMedia, InsufficientSpace, StoreError: the disk does not let us.
             NewerFormat: the layout has a version that we don't know.
         """
+        with durable.disk_errors(root):
+            store = cls.at(root)
+            store._establish()
+        return store
+
+    @classmethod
+    def at(cls, root: Path) -> LayoutStore:
+        """Open the layout at ``root``; where there is none, the first write makes one.
+
+        Until then the disk is untouched, so that what is refused leaves no trace.
+
+        Raises:
+            NewerFormat: the layout has a version that we don't know.
+        """
         store = cls(root)
-        if not (root / LAYOUT_FILE).exists():
-            with durable.disk_errors(root):
-                durable.make_directory(root / "blobs" / "sha256")
-                store._write(LAYOUT_FILE, dump_canonical({"imageLayoutVersion": LAYOUT_VERSION}))
-        store._check_version()
+        if (root / LAYOUT_FILE).exists():
+            store._check_version()
         return store
 
     @classmethod
@@ -88,6 +100,12 @@ class LayoutStore:
         store._check_version()
         return store
 
+    def _establish(self) -> None:
+        """Make an empty layout where there is none. The caller maps the disk's errors."""
+        if not (self.root / LAYOUT_FILE).exists():
+            durable.make_directory(self.root / "blobs" / "sha256")
+            self._write(LAYOUT_FILE, dump_canonical({"imageLayoutVersion": LAYOUT_VERSION}))
+
     def _check_version(self) -> None:
         data = (self.root / LAYOUT_FILE).read_bytes()
         version = load_strict(data, what=LAYOUT_FILE).get("imageLayoutVersion")
@@ -99,7 +117,7 @@ class LayoutStore:
 
     def is_writable(self) -> bool:
         """Whether this process may write here, as far as permissions and mount flags tell."""
-        return os.access(self.root, os.W_OK)
+        return os.access(durable.existing_parent(self.root), os.W_OK)
 
     # --- blobs -------------------------------------------------------------------------------
 
@@ -242,7 +260,8 @@ class LayoutStore:
         """Every blob that is there, referenced or not."""
         for path in (self.root / "blobs" / "sha256").glob("*"):
             with contextlib.suppress(ValueError):
-                yield Digest.from_hex(path.name)
+                if not path.is_dir():
+                    yield Digest.from_hex(path.name)
 
     def remove_blob(self, digest: Digest) -> None:
         """Remove a blob. Only `gc` knows when that is right."""
@@ -254,10 +273,12 @@ class LayoutStore:
 
     def index(self) -> Index:
         """``index.json``; an empty one if there is none yet."""
-        try:
-            return Index.parse((self.root / "index.json").read_bytes())
-        except FileNotFoundError:
-            return Index()
+        with durable.disk_errors(self.root):
+            try:
+                data = (self.root / "index.json").read_bytes()
+            except FileNotFoundError:
+                return Index()
+        return Index.parse(data)
 
     def entries(self) -> tuple[Descriptor, ...]:
         """See `base.Store.entries`."""
@@ -322,6 +343,7 @@ class LayoutStore:
             StoreLocked: another process holds it for longer than ``timeout_s``.
         """
         with durable.disk_errors(self.root):
+            self._establish()
             durable.make_directory(self.state)
             lock = FileLock(self.state / "lock", timeout=timeout_s, thread_local=False)
             try:
@@ -354,6 +376,10 @@ class LayoutStore:
                 if self._lease_users == 0:
                     self._lease = None
                     held.close()
+
+    def reading(self) -> AbstractContextManager[object]:
+        """Keep what is there from `gc` while it is read; a read-only store has no `gc`."""
+        return self.writing() if self.is_writable() else contextlib.nullcontext()
 
     def sweep(self) -> None:
         """Remove temporary files of processes that died. The caller holds the lock."""

@@ -14,7 +14,9 @@ from xttsreg.training.checkpoint import load_checked, load_model_state, safe_loa
 TRAIN_FILES = ("model.pth", "dvae.pth", "mel_stats.pth", "vocab.json")
 _ONLY_TRAIN = {"dvae.pth", "mel_stats.pth"}
 _MISMATCH = re.compile(r"size mismatch for (\S+?):")
-_FIT_HINT = "the files are of different weight sets; `xttsreg verify` compares them with the pins"
+_FIT_HINT = (
+    "the files are of different weight sets; `xttsreg inspect FILE.pth` says what each one is"
+)
 
 
 def require_trainable(view: Path) -> None:

@@ -265,19 +265,20 @@ def _probe(path: Path) -> _Clip:
 
 
 def _split(samples: list[dict[str, Any]], size: float) -> tuple[list[Any], list[Any]]:
-    """Split off the evaluation clips as stock does, but at least one, and never all."""
+    """Split off the evaluation clips as stock does, but at least two, and never all.
+
+    One would not do: stock leaves the last clip of an evaluation batch out of the audio loss.
+    """
     from TTS.tts.datasets import split_dataset
 
     if size <= 0:
         return samples, []
-    if len(samples) == 1:
+    if len(samples) < 3:
         raise InvalidDataset(
-            "one usable clip cannot be split into training and evaluation",
+            f"{len(samples)} usable clips cannot be split into training and evaluation",
             hint="add clips, or train without evaluation (--eval-split 0)",
         )
-    count = int(size) if size >= 1 else max(1, int(len(samples) * size))
+    count = max(2, int(size) if size >= 1 else int(len(samples) * size))
     count = min(count, len(samples) - 1, EVAL_MAX_CLIPS)
-    # split_dataset takes 1 for "all of them", so one clip has to be asked for as a fraction
-    wanted = count if count > 1 else 1.5 / len(samples)
-    evaluation, train = split_dataset(samples, None, wanted)
+    evaluation, train = split_dataset(samples, None, count)
     return train, evaluation

@@ -13,7 +13,13 @@ from xttsreg.content.canonical import dump_canonical
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.modelpack import TRAIN_FILES
 from xttsreg.content.reference import Reference
-from xttsreg.errors import AlreadyExists, InvalidDataset, InvalidInputError, InvalidModel
+from xttsreg.errors import (
+    AlreadyExists,
+    InvalidDataset,
+    InvalidInputError,
+    InvalidModel,
+    ReadOnlyMedia,
+)
 from xttsreg.ops import licensing, lineage
 from xttsreg.ops.datasets import describe_dataset
 from xttsreg.ops.progress import QUIET, Progress
@@ -167,6 +173,7 @@ def _train(
 ) -> Voice:
     """Train from the beginning, or, if the dataset is known from before, go on."""
     entry, base = lineage.load_base(store, request.model)
+    _require_writable(store)
     _require_trainable(base)
     require_training()
     if not request.options.dataset.is_dir():
@@ -218,6 +225,14 @@ def _require_free(store: LayoutStore, voice: Reference) -> None:
     if voice.tagged in store.tags():
         free = lineage.free_reference(store, voice)
         raise AlreadyExists(f"{voice.tagged}: exists already", hint=f"--name {free.tagged} is free")
+
+
+def _require_writable(store: LayoutStore) -> None:
+    if not store.is_writable():
+        raise ReadOnlyMedia(
+            f"{store.root}: is read-only, so the voice could not be registered in the end",
+            hint="import the weights into a store that you may write to, and give it with --store",
+        )
 
 
 def _require_trainable(base: lineage.Base) -> None:

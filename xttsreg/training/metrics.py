@@ -107,7 +107,8 @@ class Recorder:
         loss = StepLoss(
             step=int(trainer.total_steps_done),
             epoch=int(trainer.epochs_done),
-            loss=float(losses["loss"]),
+            # trainer divides it for the accumulation; undivided it compares with the evaluation's
+            loss=float(losses["loss"]) * int(trainer.grad_accum_steps),
             loss_text_ce=float(losses["loss_text_ce"]),
             loss_mel_ce=float(losses["loss_mel_ce"]),
             lr=float(trainer.optimizer.param_groups[0]["lr"]),

@@ -198,6 +198,6 @@ def _incomplete(view: Path, parts: dict[str, PartCount], findings: _Findings) ->
         missing=findings.missing,
         unexpected=findings.unexpected,
         different=findings.different,
-        hint="stock TTS would train noise here; `xttsreg verify` says whether the files are the "
-        "catalogue's",
+        hint="stock TTS would train noise here; `xttsreg inspect FILE.pth` says whether a "
+        "file is the catalogue's",
     )

@@ -16,6 +16,7 @@ from xttsreg.training.dataset import Limits, load_dataset
 from xttsreg.training.environment import prepare_environment, require_training
 from xttsreg.training.fit import LOG_NAME, Fit, Prepared, now
 from xttsreg.training.guard import offline_guard
+from xttsreg.training.masking import define_empty_loss, eval_batch_size
 from xttsreg.training.metrics import Event
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.proof import Proof, prove_restore
@@ -114,6 +115,9 @@ def _prepare(
     model = construct(config, view)
     tell({"event": "model"})
     proof = prove_restore(model, view)
+    define_empty_loss(model)
+    if data.evaluation:
+        config.eval_batch_size = eval_batch_size(len(data.evaluation), options.batch_size)
     _write_proof(output, proof)
     tell({"event": "proof", **proof.as_dict()})
     return Prepared(config, model, data, proof)

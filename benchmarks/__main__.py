@@ -1,0 +1,5 @@
+"""``python -m benchmarks``: every measurement there is."""
+
+from benchmarks import startup
+
+startup.main()
