@@ -29,6 +29,7 @@ VERBS = {
     "bundle": ("bundle", "Write a bundle for the way through the air gap."),
     "import": ("importing", "Check a bundle and take it in."),
     "train": ("train", "Fine-tune XTTS_v2 offline and register the voice."),
+    "exec": ("exec", "Run any recipe, unmodified, with the weights of the store."),
     "synth": ("synth", "Speak a text with a voice."),
     "demo": ("demo", "Run the whole circle on tiny random weights."),
 }
