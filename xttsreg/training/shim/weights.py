@@ -53,8 +53,8 @@ def name_for(plan: Plan, url: str) -> str:
     if name not in plan.files:
         raise NotFoundError(
             f"{url}: {plan.model} has no {name}",
-            hint="`xttsreg exec --model REF` takes another set; `xttsreg fetch xtts_v2` brings a full "
-            "one",
+            hint="`xttsreg exec --model REF` takes another set; `xttsreg fetch xtts_v2` brings "
+            "a full one",
         )
     _tell_of_difference(plan, url, match["revision"] if match else "")
     return name
