@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
 from xttsreg.content.checkpoint import require_safe
 from xttsreg.errors import InvalidModel
@@ -45,6 +48,25 @@ def require_run(plan: Plan, restore_path: str) -> None:
             f"restore_path: {path} has no {' and no '.join(missing)}: the trainer could not go on",
             hint=_HINT,
         )
+
+
+def keep_types(config: Any, before: dict[str, type], folder: Path) -> None:
+    """Undo what reading a run's config.json does to a config, when a run is continued.
+
+    TTS reads the fields of the trainer as those of inference, and loses the ones that only the
+    trainer has, such as ``debug_loading_failures``: the first batch would fail.
+
+    Args:
+        config: Of the trainer, as read.
+        before: Classes of ``model_args`` and ``audio`` in the recipe's own config.
+        folder: Of the run.
+    """
+    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for name, kind in before.items():
+        if type(getattr(config, name, None)) is not kind and isinstance(written.get(name), dict):
+            known = {field.name for field in dataclasses.fields(kind)}
+            values = {key: value for key, value in written[name].items() if key in known}
+            setattr(config, name, kind(**values))
 
 
 def _what(kind: str) -> str:

@@ -15,7 +15,7 @@ from xttsreg.training.construct import check_fit
 from xttsreg.training.proof import Proof, prove_restore
 from xttsreg.training.shim import notes
 from xttsreg.training.shim.plan import Plan
-from xttsreg.training.shim.restoring import require_run
+from xttsreg.training.shim.restoring import keep_types, require_run
 from xttsreg.training.shim.weights import is_from_store, is_url, name_for, require_file
 
 _SETTINGS = {  # field of GPTArgs: the file's name in a weight set
@@ -138,8 +138,12 @@ def patch_trainer(plan: Plan, module: Any) -> None:
         _write_proof(self, model)
 
     @functools.wraps(prepare)
-    def init_training(args: Any, *rest: Any, **kwargs: Any) -> Any:
-        result = prepare(args, *rest, **kwargs)
+    def init_training(args: Any, coqpit_overrides: Any, config: Any = None) -> Any:
+        names = [name for name in ("model_args", "audio") if hasattr(config, name)]
+        before = {name: type(getattr(config, name)) for name in names}
+        result = prepare(args, coqpit_overrides, config)
+        if args.continue_path and config is not None:
+            keep_types(config, before, Path(args.continue_path))
         with notes.refusing(plan):
             if args.restore_path:
                 require_run(plan, args.restore_path)
