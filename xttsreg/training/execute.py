@@ -40,7 +40,7 @@ _HOOK = Path(__file__).resolve().parent / "shim" / "hook"
 _OWN_CHOICE = ("MPLBACKEND", "TRANSFORMERS_VERBOSITY", "TOKENIZERS_PARALLELISM")
 _WAYS = {
     "reflink": "by reflink: the files are clones, the store is out of reach",
-    "copy": "by copy: the filesystem has no reflinks, and links are not possible",
+    "copy": "by copy: there are no reflinks here, and links would not be safe or not possible",
     "mount": "by hard links under a read-only mount of the command's own",
     "hardlink": "by hard links; a private mount is not permitted here, so the store's blobs are "
     "checked after the run",
@@ -96,8 +96,12 @@ def execute(
     licensing.require(store, entry, manifest, terms, ask)
     with _state_directory(store) as state:
         view = state / "view"
-        way: str = checkout(store, entry, view, hardlink=True, progress=progress)
-        if way == "hardlink" and can_isolate(view):
+        view.mkdir()
+        isolated = can_isolate(view)
+        # The mode 0444 of a linked blob stops everybody but root.
+        links = isolated or os.geteuid() != 0
+        way: str = checkout(store, entry, view, hardlink=links, progress=progress)
+        if way == "hardlink" and isolated:
             way = "mount"
         progress.note(f"weights: {reference.tagged}, checked, {_WAYS[way]}")
         plan = _plan(reference, entry, manifest, state, debug)

@@ -20,15 +20,13 @@ _MS_REC = 16384
 _MS_SLAVE = 1 << 19
 _KEPT = 2 | 4 | 8  # nosuid, nodev, noexec: a user namespace may not drop them
 
-# Exit code 0 if nothing in the directory can be opened for writing.
-_TRY = """import os, sys
-for name in os.listdir(sys.argv[1]):
-    try:
-        os.close(os.open(os.path.join(sys.argv[1], name), os.O_WRONLY))
-        sys.exit(1)
-    except OSError as error:
-        if error.errno != 30:
-            sys.exit(1)
+# Exit code 0 if nothing can be made in the directory because it is read-only (EROFS, not EACCES).
+_TRY = """import errno, os, sys
+try:
+    os.close(os.open(os.path.join(sys.argv[1], "probe"), os.O_CREAT | os.O_WRONLY))
+except OSError as error:
+    sys.exit(error.errno != errno.EROFS)
+sys.exit(1)
 """
 
 
