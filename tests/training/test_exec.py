@@ -247,6 +247,24 @@ tts.tts_to_file("Hi.", speaker_wav=sys.argv[1], language="en", file_path=sys.arg
     assert not (home.parent / "data" / "tts").exists()  # the user's own cache is left alone
 
 
+def test_the_hubs_own_client(home, tiny, tmp_path):
+    code = """
+import sys
+from huggingface_hub import hf_hub_download, snapshot_download
+print(hf_hub_download("coqui/XTTS-v2", "vocab.json", revision="v2.0.3", local_dir=sys.argv[1]))
+print(open(hf_hub_download(repo_id="coqui/XTTS-v2", filename="hash.md5")).read())
+print(snapshot_download("coqui/XTTS-v2"))
+hf_hub_download("someone/else", "vocab.json")
+"""
+    done = run_exec(home, *python("-c", code, tmp_path))
+    placed, token, view = done.stdout.splitlines()
+    assert Path(placed).read_bytes() == (tiny / "vocab.json").read_bytes()
+    assert token == (tiny / "hash.md5").read_text()
+    assert Path(view).name == "view"
+    assert done.code == 1
+    assert "LocalEntryNotFoundError" in done.stderr or "OfflineModeIsEnabled" in done.stderr
+
+
 def test_what_the_store_cannot_answer(home, tmp_path):
     code = """
 import os, sys

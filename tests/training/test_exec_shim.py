@@ -57,6 +57,11 @@ def test_options_of_the_command_are_its_own(stocked):
     assert done.stdout.strip() == "['--model', 'x', '--help', '-q']"
 
 
+def test_options_after_the_command_need_no_separator(stocked):
+    done = run_cli(["exec", sys.executable, "-c", "import sys; print(sys.argv[1:])", "-q"], stocked)
+    assert done.stdout.strip() == "['-q']"
+
+
 def test_a_command_that_is_not_there(stocked, tmp_path):
     done = run_cli(["exec", "--", "no-such-program"], stocked)
     assert (done.code, done.error) == (3, "no-such-program: no such command")

@@ -8,7 +8,7 @@ from xttsreg.cli.context import App, common_options, license_option, pass_app
 from xttsreg.content.reference import Reference
 
 
-@click.command("exec", context_settings={"ignore_unknown_options": True})
+@click.command("exec", context_settings={"allow_interspersed_args": False})
 @click.option("--model", metavar="REF",
               help="Set that answers.  [default: the only one that can be trained]")  # fmt: skip
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED,

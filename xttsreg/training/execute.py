@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from xttsreg.errors import InvalidInputError, NotFoundError, XttsregError
 from xttsreg.ops import licensing
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.views import check_after, checkout
-from xttsreg.stores import durable
 from xttsreg.stores.base import read_manifest, resolve
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training.environment import offline_environment
@@ -166,14 +165,14 @@ def only_trainable(store: LayoutStore) -> Reference:
 def _state_directory(store: LayoutStore) -> Iterator[Path]:
     """A directory for this run, beside the blobs if possible; those of killed runs go."""
     parent = store.state if store.is_writable() else None
-    if parent:
-        durable.make_directory(parent)
-        for old in parent.glob(f"{_PREFIX}*/"):
-            _sweep(old)
     with ExitStack() as stack:
-        made = stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=_PREFIX))
-        state = Path(made).resolve()
-        stack.enter_context(FileLock(state / "lock"))
+        # under the store's lock: a directory whose own lock is free is nobody's then
+        with store.locked() if parent else nullcontext():
+            for old in parent.glob(f"{_PREFIX}*/") if parent else ():
+                _sweep(old)
+            made = stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=_PREFIX))
+            state = Path(made).resolve()
+            stack.enter_context(FileLock(state / "lock"))
         (state / "notes").mkdir()
         yield state
 

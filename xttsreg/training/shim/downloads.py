@@ -10,12 +10,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from xttsreg.content.checkpoint import CONFIG_CLASSES, CheckpointSummary, require_safe
 from xttsreg.training.shim.plan import Plan
 from xttsreg.training.shim.weights import known_file, localize, name_for, place
 
 _CACHE_OPTIONS = ("filecache", "simplecache", "blockcache")
+_REPOSITORY = "coqui/xtts-v2"
 _OPTIONAL = ("hash.md5", "speakers_xtts.pth")
 
 
@@ -38,7 +40,7 @@ def patch_torch(plan: Plan, torch: Any) -> None:
         with torch.serialization.safe_globals([_class(name) for name in names]):
             return plain(f, *args[:1], **kwargs)
 
-    torch.load = load
+    torch.load = torch.serialization.load = load
 
 
 def _check(source: Any) -> CheckpointSummary:
@@ -75,6 +77,38 @@ def patch_fsspec(plan: Plan, fsspec: Any) -> None:
         return plain(path, *args, **kwargs)
 
     fsspec.open = open_
+
+
+def patch_hub(plan: Plan, module: Any) -> None:
+    """Answer ``hf_hub_download`` and ``snapshot_download`` of XTTS_v2's repository.
+
+    Args:
+        plan: Of this run.
+        module: ``huggingface_hub.file_download`` or ``huggingface_hub._snapshot_download``.
+    """
+    # the second module has both names, the file's only imported
+    name = next(n for n in ("snapshot_download", "hf_hub_download") if hasattr(module, n))
+    plain = getattr(module, name)
+
+    @functools.wraps(plain)
+    def download(repo_id: str, *args: Any, **kwargs: Any) -> str:
+        if repo_id.lower() != _REPOSITORY:
+            return str(plain(repo_id, *args, **kwargs))
+        if name == "snapshot_download":
+            names = list(plan.files)
+        else:
+            file = args[0] if args else kwargs["filename"]
+            revision = kwargs.get("revision") or "main"
+            url = f"https://huggingface.co/{repo_id}/resolve/{quote(revision, '')}/{file}"
+            names = [name_for(plan, url)]
+        folder = plan.view
+        if kwargs.get("local_dir"):
+            folder = Path(kwargs["local_dir"])
+            for wanted in names:
+                place(plan, wanted, folder)
+        return str(folder if name == "snapshot_download" else folder / names[0])
+
+    setattr(module, name, download)
 
 
 def patch_manager(plan: Plan, manage: Any) -> None:

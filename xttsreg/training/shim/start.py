@@ -40,6 +40,8 @@ def start() -> None:
         {
             "torch": partial(downloads.patch_torch, plan),
             "fsspec": partial(downloads.patch_fsspec, plan),
+            "huggingface_hub.file_download": partial(downloads.patch_hub, plan),
+            "huggingface_hub._snapshot_download": partial(downloads.patch_hub, plan),
             "TTS.utils.manage": partial(downloads.patch_manager, plan),
             "TTS.tts.layers.xtts.trainer.gpt_trainer": partial(training.patch_model, plan),
             "trainer.trainer": partial(training.patch_trainer, plan),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -51,10 +52,16 @@ def patch_model(plan: Plan, module: Any) -> None:
 def _patch_args(plan: Plan, args_class: Any) -> None:
     """Let a recipe that says nothing about the model's size get the set's, not upstream's."""
     build = args_class.__init__
+    order = [field.name for field in dataclasses.fields(args_class)]
 
     @functools.wraps(build)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        build(self, *args, **{**plan.architecture, **kwargs})
+        known = {
+            name: value
+            for name, value in plan.architecture.items()
+            if name not in order[: len(args)]
+        }
+        build(self, *args, **{**known, **kwargs})
 
     args_class.__init__ = init
 
@@ -117,25 +124,35 @@ def table(proof: Proof) -> list[str]:
 
 def patch_trainer(plan: Plan, module: Any) -> None:
     """Check what a ``Trainer`` is about to restore, and write the proof into its folder."""
-    trainer = module.Trainer
-    build, prepare, fit = trainer.__init__, trainer.init_training, trainer._fit
+    _patch_init(plan, module.Trainer)
+    _patch_restore(plan, module.Trainer)
+    _patch_fit(plan, module.Trainer)
+
+
+def _patch_init(plan: Plan, trainer: Any) -> None:
+    build = trainer.__init__
 
     @functools.wraps(build)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         given = inspect.signature(build).bind(self, *args, **kwargs)
         given.apply_defaults()
-        model, chosen = given.arguments["model"], given.arguments["args"]
+        model = given.arguments["model"]
         _drop_mute_sentences(given.arguments["config"])
-        # Before the folder is made. What the command line adds is seen in init_training.
-        if not given.arguments["parse_command_line_args"]:
-            _require_weights(plan, model, chosen)
-        self._xttsreg_model = model
+        if not given.arguments["parse_command_line_args"]:  # else init_training knows more
+            _require_weights(plan, model, given.arguments["args"])
         _building.append(model)
         try:
             build(self, *args, **kwargs)
         finally:
             _building.pop()
         _write_proof(self, model)
+
+    trainer.__init__ = init
+
+
+def _patch_restore(plan: Plan, trainer: Any) -> None:
+    """Check where the command line is read, before the folder of the run is made."""
+    prepare = trainer.init_training
 
     @functools.wraps(prepare)
     def init_training(args: Any, coqpit_overrides: Any, config: Any = None) -> Any:
@@ -150,6 +167,12 @@ def patch_trainer(plan: Plan, module: Any) -> None:
         _require_weights(plan, _building[-1] if _building else None, args)
         return result
 
+    trainer.init_training = staticmethod(init_training)
+
+
+def _patch_fit(plan: Plan, trainer: Any) -> None:
+    fit = trainer._fit
+
     @functools.wraps(fit)
     def _fit(self: Any) -> None:
         try:
@@ -160,11 +183,10 @@ def patch_trainer(plan: Plan, module: Any) -> None:
                 notes.leave(plan, notes.FATAL, found)
             raise
 
-    trainer.__init__, trainer._fit = init, _fit
-    trainer.init_training = staticmethod(init_training)
+    trainer._fit = _fit
 
 
-_building: list[Any] = []
+_building: list[Any] = []  # models of the trainers that are being made, innermost last
 
 
 def _require_weights(plan: Plan, model: Any, args: Any) -> None:
