@@ -261,3 +261,16 @@ def test_a_file_that_is_right_already_is_left(plan, weights, tmp_path):
     assert (folder / "vocab.json").stat() == first
     assert [path.name for path in folder.iterdir()] == ["vocab.json"]
     assert not exact.links.exists()  # small: a copy, which stays
+
+
+def test_a_link_of_a_killed_run_is_replaced(tmp_path):
+    here = Plan(model="m", revision="", view=tmp_path / "now/view", state=tmp_path / "now",
+                files={"vocab.json": ""})  # fmt: skip
+    here.view.mkdir(parents=True)
+    (here.view / "vocab.json").write_text("{}")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "vocab.json").symlink_to(tmp_path / "before/view/vocab.json")
+    shim.place(here, "vocab.json", folder)
+    assert [path.name for path in folder.iterdir()] == ["vocab.json"]
+    assert (folder / "vocab.json").read_text() == "{}"

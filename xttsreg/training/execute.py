@@ -94,14 +94,7 @@ def execute(
     terms = licensing.terms_for(reference.tagged, manifest, catalog)
     licensing.require(store, entry, manifest, terms, ask)
     with _state_directory(store) as state:
-        view = state / "view"
-        view.mkdir()
-        isolated = can_isolate(view)
-        # The mode 0444 of a linked blob stops everybody but root.
-        links = isolated or os.geteuid() != 0
-        way: str = checkout(store, entry, view, hardlink=links, progress=progress)
-        if way == "hardlink" and isolated:
-            way = "mount"
+        way = _check_out(store, entry, state / "view", progress)
         progress.note(f"weights: {reference.tagged}, checked, {_WAYS[way]}")
         plan = _plan(reference, entry, manifest, state, debug)
         try:
@@ -112,6 +105,16 @@ def execute(
             check_after(store, entry)
         _judge(plan, code, progress)
     return Ended(code, way)
+
+
+def _check_out(store: LayoutStore, entry: Descriptor, view: Path, progress: Progress) -> str:
+    """Make the view; return the way that it took."""
+    view.mkdir()
+    isolated = can_isolate(view)
+    # The mode 0444 of a linked blob stops everybody but root.
+    links = isolated or os.geteuid() != 0
+    way = checkout(store, entry, view, hardlink=links, progress=progress)
+    return "mount" if way == "hardlink" and isolated else way
 
 
 def find_program(name: str) -> str:
@@ -253,7 +256,7 @@ def _judge(plan: Plan, code: int, progress: Progress) -> None:
             error.exit_code = note.exit_code
             raise error
     for line in dict.fromkeys(note.message for note in left):
-        progress.note(f"refused, and gone on without: {line}")
+        progress.note(f"refused{'' if code else ', and gone on without'}: {line}")
     if not (plan.state / "python").exists():
         progress.note(
             "note: the command started no Python that reads PYTHONPATH (python -I, -E and -S do "

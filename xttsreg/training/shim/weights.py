@@ -117,6 +117,8 @@ def place(plan: Plan, name: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if target.is_symlink() and target.readlink() == source:
         return
+    if _is_leftover(plan, target):
+        target.unlink(missing_ok=True)
     if os.path.lexists(target):
         if _is_same(target, plan.files[name]):
             return
@@ -131,6 +133,14 @@ def place(plan: Plan, name: str, folder: Path) -> None:
             ledger.write(f"{target.absolute()}\n")
         partial.symlink_to(source)
     partial.replace(target)
+
+
+def _is_leftover(plan: Plan, target: Path) -> bool:
+    """Whether this is a link of a run that was killed, before it could remove its links."""
+    if not target.is_symlink() or target.exists():
+        return False
+    view = target.readlink().parent
+    return view.name == plan.view.name and view.parent.parent == plan.state.parent
 
 
 def is_from_store(plan: Plan, name: str, path: Path) -> bool:
