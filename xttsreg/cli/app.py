@@ -30,6 +30,7 @@ VERBS = {
     "import": ("importing", "Check a bundle and take it in."),
     "train": ("train", "Fine-tune XTTS_v2 offline and register the voice."),
     "runs": ("runs", "List the training runs and how far they came."),
+    "exec": ("exec", "Run any recipe, unmodified, with the weights of the store."),
     "synth": ("synth", "Speak a text with a voice."),
     "demo": ("demo", "Run the whole circle on tiny random weights."),
 }

@@ -69,6 +69,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def offline_environment() -> dict[str, str]:
+    """Return the variables that keep TTS, trainer and the hub's client off the network."""
+    return dict(_OFFLINE)
+
+
 def prepare_environment(device: str = "auto") -> None:
     """Switch off telemetry and hub access; choose the visible GPUs. Call before TTS is imported.
 

@@ -15,7 +15,7 @@ _DECAY_STEPS = [50000 * 18, 150000 * 18, 300000 * 18]  # far beyond a fine-tune,
 
 # A set of another size than upstream's says so in its config.json; the stock recipe has no
 # place for these and takes the defaults, which are upstream's.
-_ARCHITECTURE = (
+ARCHITECTURE = (
     "gpt_max_audio_tokens",
     "gpt_max_text_tokens",
     "gpt_max_prompt_tokens",
@@ -119,7 +119,7 @@ def _model_args(view: Path) -> Any:
         "gpt_use_perceiver_resampler": True,
     }
     own = read_model_config(view).get("model_args") or {}
-    stock.update({name: own[name] for name in _ARCHITECTURE if own.get(name) is not None})
+    stock.update({name: own[name] for name in ARCHITECTURE if own.get(name) is not None})
     return GPTArgs(
         mel_norm_file=str(view / "mel_stats.pth"),
         dvae_checkpoint=str(view / "dvae.pth"),

@@ -69,7 +69,7 @@ def make_weight_set(directory: Path, *, size: Size = "tiny", seed: int = 0) -> N
         torch.save(stats, directory / "mel_stats.pth")
         _write_model(directory, config, stats)
         _write_dvae(directory / "dvae.pth")
-        _write_speaker(directory / "speakers_xtts.pth", args.gpt_n_model_channels)
+        _write_speakers(directory / "speakers_xtts.pth", args.gpt_n_model_channels)
     config.save_json(str(directory / "config.json"))
     token = hashlib.md5(f"xttsreg {size} {seed}".encode(), usedforsecurity=False).hexdigest()
     (directory / "hash.md5").write_text(token, encoding="ascii")
@@ -106,13 +106,16 @@ def _write_dvae(path: Path) -> None:
     torch.save(dvae.state_dict(), path)
 
 
-def _write_speaker(path: Path, channels: int) -> None:
+def _write_speakers(path: Path, channels: int) -> None:
+    """Two of them: with a single one the stock ``TTS.tts`` fails, whatever it is asked."""
     import torch
 
-    latent = 0.1 * torch.randn(1, 32, channels)
-    embedding = torch.nn.functional.normalize(torch.randn(1, 512, 1), dim=1)
-    speaker = {"gpt_cond_latent": latent, "speaker_embedding": embedding}
-    torch.save({"Random One": speaker}, path)
+    speakers = {}
+    for name in ("Random One", "Random Two"):
+        latent = 0.1 * torch.randn(1, 32, channels)
+        embedding = torch.nn.functional.normalize(torch.randn(1, 512, 1), dim=1)
+        speakers[name] = {"gpt_cond_latent": latent, "speaker_embedding": embedding}
+    torch.save(speakers, path)
 
 
 def _vocabulary() -> str:

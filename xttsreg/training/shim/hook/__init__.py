@@ -1,0 +1,1 @@
+"""The directory that ``xttsreg exec`` puts first into PYTHONPATH; see `sitecustomize`."""

@@ -1,0 +1,240 @@
+"""What ``GPTTrainer`` and ``Trainer`` do differently below ``exec``: a proof, and no surprises."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+import os
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from xttsreg.errors import InvalidModel, RestoreIncomplete
+from xttsreg.training.construct import check_fit
+from xttsreg.training.proof import Proof, prove_restore
+from xttsreg.training.shim import notes
+from xttsreg.training.shim.plan import Plan
+from xttsreg.training.shim.restoring import keep_types, require_run
+from xttsreg.training.shim.weights import is_from_store, is_url, name_for, require_file
+
+_SETTINGS = {  # field of GPTArgs: the file's name in a weight set
+    "xtts_checkpoint": "model.pth",
+    "dvae_checkpoint": "dvae.pth",
+    "mel_norm_file": "mel_stats.pth",
+    "tokenizer_file": "vocab.json",
+}
+_GPT = "xtts.gpt."
+# Model to its proof; None for one that was built from nothing, which only a resume may train.
+_proofs: WeakKeyDictionary[Any, Proof | None] = WeakKeyDictionary()
+
+
+def patch_model(plan: Plan, module: Any) -> None:
+    """Give ``GPTArgs`` the set's architecture, and prove every ``GPTTrainer`` that is built."""
+    _patch_args(plan, module.GPTArgs)
+    trainer = module.GPTTrainer
+    build = trainer.__init__
+
+    @functools.wraps(build)
+    def init(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+        with notes.refusing(plan):
+            view = _sources(plan, config.model_args)
+            if view is not None:
+                check_fit(view)
+        build(self, config, *args, **kwargs)
+        with notes.refusing(plan):
+            _proofs[self] = _prove(plan, self, view) if view is not None else None
+
+    trainer.__init__ = init
+
+
+def _patch_args(plan: Plan, args_class: Any) -> None:
+    """Let a recipe that says nothing about the model's size get the set's, not upstream's."""
+    build = args_class.__init__
+    order = [field.name for field in dataclasses.fields(args_class)]
+
+    @functools.wraps(build)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        known = {
+            name: value
+            for name, value in plan.architecture.items()
+            if name not in order[: len(args)]
+        }
+        build(self, *args, **{**known, **kwargs})
+
+    args_class.__init__ = init
+
+
+def _sources(plan: Plan, args: Any) -> Path | None:
+    """Return a directory with the files that a model is built from, under a set's names.
+
+    Raises:
+        XttsregError: a path of the recipe is empty or wrong.
+    """
+    if not args.xtts_checkpoint:
+        return None
+    paths = {}
+    for setting, name in _SETTINGS.items():
+        value = getattr(args, setting)
+        if is_url(value):
+            paths[name] = plan.view / name_for(plan, value)
+        else:
+            paths[name] = require_file(value, setting)
+    for name, path in paths.items():
+        if not is_from_store(plan, name, path):
+            notes.tell(f"xttsreg: {path} is the recipe's own, it is not the file of {plan.model}")
+    folder = paths["model.pth"].parent
+    if all(path.absolute() == folder.absolute() / name for name, path in paths.items()):
+        return folder
+    return _gather(plan, paths)
+
+
+def _gather(plan: Plan, paths: dict[str, Path]) -> Path:
+    folder = plan.state / f"sources-{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    for name, path in paths.items():
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(path.absolute())
+    return folder
+
+
+def _prove(plan: Plan, model: Any, view: Path) -> Proof | None:
+    try:
+        proof = prove_restore(model, view)
+    except RestoreIncomplete as error:
+        names = [*error.missing, *error.unexpected, *error.different]
+        if not model.args.gpt_checkpoint or not all(name.startswith(_GPT) for name in names):
+            raise
+        notes.tell("xttsreg: restored, but for gpt, which is the recipe's own gpt_checkpoint")
+        return None
+    if _is_first_rank():
+        for line in table(proof):
+            notes.tell(line)
+    return proof
+
+
+def table(proof: Proof) -> list[str]:
+    """Return a proof as lines of a table by part."""
+    counts = {name: f"{part.restored} / {part.total}" for name, part in proof.parts.items()}
+    counts["total"] = str(proof)
+    width = max(map(len, counts.values()))
+    return ["restored, by value", *(f"  {n:<16} {c:>{width}}" for n, c in counts.items())]
+
+
+def patch_trainer(plan: Plan, module: Any) -> None:
+    """Check what a ``Trainer`` is about to restore, and write the proof into its folder."""
+    _patch_init(plan, module.Trainer)
+    _patch_restore(plan, module.Trainer)
+    _patch_fit(plan, module.Trainer)
+
+
+def _patch_init(plan: Plan, trainer: Any) -> None:
+    build = trainer.__init__
+
+    @functools.wraps(build)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        given = inspect.signature(build).bind(self, *args, **kwargs)
+        given.apply_defaults()
+        model = given.arguments["model"]
+        _drop_mute_sentences(given.arguments["config"])
+        if not given.arguments["parse_command_line_args"]:  # else init_training knows more
+            _require_weights(plan, model, given.arguments["args"])
+        _building.append(model)
+        try:
+            build(self, *args, **kwargs)
+        finally:
+            _building.pop()
+        _write_proof(self, model)
+
+    trainer.__init__ = init
+
+
+def _patch_restore(plan: Plan, trainer: Any) -> None:
+    """Check where the command line is read, before the folder of the run is made."""
+    prepare = trainer.init_training
+
+    @functools.wraps(prepare)
+    def init_training(args: Any, coqpit_overrides: Any, config: Any = None) -> Any:
+        names = [name for name in ("model_args", "audio") if hasattr(config, name)]
+        before = {name: type(getattr(config, name)) for name in names}
+        result = prepare(args, coqpit_overrides, config)
+        if args.continue_path and config is not None:
+            keep_types(config, before, Path(args.continue_path))
+        with notes.refusing(plan):
+            if args.restore_path:
+                require_run(plan, args.restore_path)
+        _require_weights(plan, _building[-1] if _building else None, args)
+        return result
+
+    trainer.init_training = staticmethod(init_training)
+
+
+def _patch_fit(plan: Plan, trainer: Any) -> None:
+    fit = trainer._fit
+
+    @functools.wraps(fit)
+    def _fit(self: Any) -> None:
+        try:
+            fit(self)
+        except Exception as error:  # the trainer's own handler turns it into exit code 1
+            found = notes.cause(error)
+            if found is not None:
+                notes.leave(plan, notes.FATAL, found)
+            raise
+
+    trainer._fit = _fit
+
+
+_building: list[Any] = []  # models of the trainers that are being made, innermost last
+
+
+def _require_weights(plan: Plan, model: Any, args: Any) -> None:
+    """Refuse a model of random numbers that nothing is restored into.
+
+    Raises:
+        InvalidModel: as said.
+    """
+    resumes = args.restore_path or args.continue_path
+    if resumes or model is None or _proofs.get(model, model) is not None:
+        return
+    if model.args.xtts_checkpoint:
+        return  # built with a gpt_checkpoint, which was said
+    with notes.refusing(plan):
+        raise InvalidModel(
+            "GPTArgs(xtts_checkpoint=...) is empty: the model holds random numbers, and noise "
+            "would be trained",
+            hint="give it the path of model.pth, as the stock recipe does",
+        )
+
+
+def _drop_mute_sentences(config: Any) -> None:
+    """Leave out test sentences whose speaker does not exist.
+
+    The stock recipe names a clip of its own repository. Without it the first epoch would end in an
+    error, and the trainer would remove the run's folder.
+    """
+    sentences = getattr(config, "test_sentences", None)
+    if not isinstance(sentences, list):
+        return
+    kept = []
+    for sentence in sentences:
+        speakers = sentence.get("speaker_wav") if isinstance(sentence, dict) else None
+        speakers = speakers if isinstance(speakers, list) else [speakers]
+        missing = [name for name in speakers if name and not Path(name).is_file()]
+        if missing:
+            notes.tell(f"xttsreg: a test sentence is left out, its speaker {missing[0]} is missing")
+        else:
+            kept.append(sentence)
+    config.test_sentences = kept
+
+
+def _write_proof(trainer: Any, model: Any) -> None:
+    proof = _proofs.get(model) if model is not None else None
+    if proof is not None and trainer.args.rank in (None, 0):
+        path = Path(trainer.output_path) / "proof.json"
+        path.write_text(json.dumps(proof.as_dict(), indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _is_first_rank() -> bool:
+    return os.environ.get("RANK", "0") == "0"
