@@ -105,7 +105,12 @@ def _tell(app: App) -> Any:
 
 
 _LINES = {
-    "dataset": lambda e: f"dataset: {e['train_clips']} clips to train, {e['eval_clips']} to check",
+    "dataset": lambda e: "\n".join(
+        [
+            f"dataset: {e['train_clips']} clips to train, {e['eval_clips']} to check",
+            *(f"  {text}" for text in e.get("warnings", ())),
+        ]
+    ),  # fmt: skip
     "proof": lambda e: f"restored: {e['restored']} / {e['total']} layers, values compared",
     "step": lambda e: f"epoch {e['epoch']}  step {e['step']}  loss {e['loss']:.4f}",
     "eval": lambda e: f"epoch {e['epoch']}  evaluation loss {e['loss']:.4f}",

@@ -21,6 +21,7 @@ from xttsreg.ops.datasets import describe_dataset
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.views import check_after, checkout
 from xttsreg.stores.layout import LayoutStore
+from xttsreg.training import preflight
 from xttsreg.training.environment import require_training
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.plot import plot_losses
@@ -107,6 +108,8 @@ def finetune(
     base = lineage.load_base(store, base.reference)[1]
     dataset = describe_dataset(request.options.dataset, progress=progress).describe()
     output = request.output or _default_output(request.voice)
+    subject = preflight.Subject(store, base.reference, entry, base.manifest)
+    preflight.before_run(subject, request.options, output, progress.note)
     made = not output.exists()
     view = output / VIEW_NAME
     mode = checkout(store, entry, view, hardlink=True, progress=progress)
