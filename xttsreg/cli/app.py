@@ -30,6 +30,7 @@ VERBS = {
     "import": ("importing", "Check a bundle and take it in."),
     "doctor": ("doctor", "Check machine, store and dataset before a training run."),
     "train": ("train", "Fine-tune XTTS_v2 offline and register the voice."),
+    "export": ("export", "Write a voice as a folder that stock TTS loads."),
     "synth": ("synth", "Speak a text with a voice."),
     "demo": ("demo", "Run the whole circle on tiny random weights."),
 }

@@ -35,6 +35,9 @@ from xttsreg.errors import InvalidInputError
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
               show_default=True)  # fmt: skip
 @click.option("--seed", default=1, show_default=True)
+@click.option("--speaker-wav", type=click.Path(path_type=Path), metavar="WAV",
+              help="A clip of the speaker: kept in the voice, and used for the report's samples.",
+              )  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR",
               help="The run's folder.  [default: below XTTSREG_HOME]")  # fmt: skip
 @click.option("-o", "overrides", multiple=True, metavar="KEY=VALUE",
@@ -49,6 +52,7 @@ def train_command(
     model: str,
     name: str,
     output: Path | None,
+    speaker_wav: Path | None,
     overrides: tuple[str, ...],
     accept_license: bool,
     as_json: bool,
@@ -71,6 +75,7 @@ def train_command(
         voice=Reference.parse(name if ":" in name else f"{name}:v1"),
         options=TrainOptions(**chosen),
         output=output,
+        speaker_wav=speaker_wav,
     )
     done = finetune(
         app.store(), app.catalog(), request,

@@ -25,6 +25,7 @@ from xttsreg.training import preflight
 from xttsreg.training.environment import require_training
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.plot import plot_losses
+from xttsreg.training.reference_clip import check_reference, keep_reference
 from xttsreg.training.result import RunResult
 from xttsreg.training.run import VIEW_NAME, train
 from xttsreg.training.voice import extract_voice
@@ -42,12 +43,14 @@ class Request:
         voice: What the result will be called.
         options: Of the training.
         output: The run's folder; None for one below the home.
+        speaker_wav: A clip of the speaker, which goes into the voice.
     """
 
     model: Reference
     voice: Reference
     options: TrainOptions
     output: Path | None = None
+    speaker_wav: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,8 @@ def finetune(
     _require_free(store, request.voice)
     _require_trainable(base)
     require_training()
+    if request.speaker_wav:
+        check_reference(request.speaker_wav)
     if not request.options.dataset.is_dir():
         raise InvalidDataset(f"{request.options.dataset}: no such directory")
     terms = licensing.terms_for(base.reference.tagged, base.manifest, catalog)
@@ -164,6 +169,8 @@ def _register(
     plot_losses(run.step_losses, run.eval_losses, plot)
     directory = run.directory / "voice"
     extract_voice(run, run.directory / VIEW_NAME, directory)
+    if request.speaker_wav:
+        keep_reference(request.speaker_wav, directory)
     (directory / CONFIG_NAME).write_bytes(dump_canonical(_configuration(run, base)))
     facts = lineage.Lineage(
         dataset_digest=dataset.digest,
