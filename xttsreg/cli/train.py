@@ -38,6 +38,9 @@ from xttsreg.errors import InvalidInputError
 @click.option("--speaker-wav", type=click.Path(path_type=Path), metavar="WAV",
               help="A clip of the speaker: kept in the voice, and used for the report's samples.",
               )  # fmt: skip
+@click.option("--samples/--no-samples", default=True, show_default=True,
+              help="Speak a sentence before and after for the report; takes a while on a CPU.",
+              )  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR",
               help="The run's folder.  [default: below XTTSREG_HOME]")  # fmt: skip
 @click.option("-o", "overrides", multiple=True, metavar="KEY=VALUE",
@@ -53,6 +56,7 @@ def train_command(
     name: str,
     output: Path | None,
     speaker_wav: Path | None,
+    samples: bool,
     overrides: tuple[str, ...],
     accept_license: bool,
     as_json: bool,
@@ -76,6 +80,7 @@ def train_command(
         options=TrainOptions(**chosen),
         output=output,
         speaker_wav=speaker_wav,
+        samples=samples,
     )
     done = finetune(
         app.store(), app.catalog(), request,
@@ -85,6 +90,8 @@ def train_command(
         print_json(done.as_dict())
         return
     say(f"run folder: {done.run.directory}")
+    if done.report:
+        say(f"report: {done.report}")
     click.echo(f"{done.voice}@{done.manifest.digest}")
 
 

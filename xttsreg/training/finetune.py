@@ -18,14 +18,17 @@ from xttsreg.content.reference import Reference
 from xttsreg.errors import AlreadyExists, InvalidDataset, InvalidModel
 from xttsreg.ops import licensing, lineage
 from xttsreg.ops.datasets import describe_dataset
+from xttsreg.ops.export import describe_origin
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.views import check_after, checkout
+from xttsreg.stores.base import read_manifest
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training import preflight
 from xttsreg.training.environment import require_training
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.plot import plot_losses
 from xttsreg.training.reference_clip import check_reference, keep_reference
+from xttsreg.training.report import REPORT_NAME, Story, gather_samples, write_report
 from xttsreg.training.result import RunResult
 from xttsreg.training.run import VIEW_NAME, train
 from xttsreg.training.voice import extract_voice
@@ -44,6 +47,7 @@ class Request:
         options: Of the training.
         output: The run's folder; None for one below the home.
         speaker_wav: A clip of the speaker, which goes into the voice.
+        samples: Speak a sentence before and after for the report; needs ``speaker_wav``.
     """
 
     model: Reference
@@ -51,6 +55,7 @@ class Request:
     options: TrainOptions
     output: Path | None = None
     speaker_wav: Path | None = None
+    samples: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,7 @@ class Voice:
         base: What it was trained from, with digest.
         view_mode: How the trainer saw the weights: reflink, hardlink or copy.
         plot: Picture of the losses.
+        report: The page about the run; None if it could not be made.
         run: Everything about the run.
     """
 
@@ -71,6 +77,7 @@ class Voice:
     base: Reference
     view_mode: str
     plot: Path
+    report: Path | None
     run: RunResult
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,6 +88,7 @@ class Voice:
             "base": str(self.base),
             "view_mode": self.view_mode,
             "plot": str(self.plot),
+            "report": str(self.report) if self.report else None,
             "run": self.run.as_dict(),
         }
 
@@ -171,7 +179,8 @@ def _register(
     extract_voice(run, run.directory / VIEW_NAME, directory)
     if request.speaker_wav:
         keep_reference(request.speaker_wav, directory)
-    (directory / CONFIG_NAME).write_bytes(dump_canonical(_configuration(run, base)))
+    settings = _configuration(run, base)
+    (directory / CONFIG_NAME).write_bytes(dump_canonical(settings))
     facts = lineage.Lineage(
         dataset_digest=dataset.digest,
         config_path=CONFIG_NAME,
@@ -182,10 +191,37 @@ def _register(
     # The name was free at the start; if somebody took it meanwhile, hours of work still count.
     voice = lineage.free_reference(store, request.voice)
     manifest = lineage.register_voice(store, voice, directory, facts, base, progress=progress)
-    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        origin = describe_origin(store, voice, manifest, read_manifest(store, manifest))
+        report = _report(request, run, directory, origin, settings, mode, progress)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
     return Voice(
-        voice=voice, manifest=manifest, base=base.reference, view_mode=mode, plot=plot, run=run
-    )
+        voice=voice, manifest=manifest, base=base.reference, view_mode=mode, plot=plot,
+        report=report, run=run,
+    )  # fmt: skip
+
+
+def _report(
+    request: Request,
+    run: RunResult,
+    directory: Path,
+    origin: dict[str, Any],
+    settings: dict[str, Any],
+    mode: str,
+    progress: Progress,
+) -> Path | None:
+    """Make the page. The voice is registered: whatever fails here must not look like a failure."""
+    try:
+        samples = gather_samples(
+            run, run.directory / VIEW_NAME, directory,
+            speaker_wav=request.speaker_wav, wanted=request.samples, tell=progress.note,
+        )  # fmt: skip
+        story = Story(run=run, origin=origin, settings=settings, view_mode=mode, samples=samples)
+        return write_report(story, run.directory / REPORT_NAME)
+    except Exception as error:
+        progress.note(f"the voice is registered, but there is no report: {error!r}")
+        return None
 
 
 def _facts(run: RunResult) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -80,7 +81,7 @@ def synthesize(
         raise InvalidInputError(f"{path.parent}: no such directory to write into")
     log = path.with_name(f".{path.name}.log") if path else Path(os.devnull)
     try:
-        with quiet(log), offline_guard():
+        with quiet(log), offline_guard(), _all_cores():
             chosen = _choose_device(device)
             model, config = _load(view, chosen)
             pieces = _speak(model, config, text, language, speaker, seed)
@@ -140,6 +141,20 @@ def _load(view: Path, device: str) -> tuple[Any, Any]:
     return model, config
 
 
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """Undo that TTS's training code sets one thread for the whole process when it is imported."""
+    import torch
+
+    before = torch.get_num_threads()
+    if before == 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)  # a training run in this process must repeat to the last bit
+
+
 def _speak(
     model: Any, config: Any, text: str, language: str, speaker: Path, seed: int | None
 ) -> Iterator[Any]:
@@ -148,9 +163,6 @@ def _speak(
 
     if seed is not None:
         torch.manual_seed(seed)
-    if torch.get_num_threads() == 1 and "OMP_NUM_THREADS" not in os.environ:
-        # TTS's training code sets one thread for the whole process as soon as it is imported
-        torch.set_num_threads(os.cpu_count() or 1)
     latents = model.get_conditioning_latents(
         audio_path=str(speaker),
         gpt_cond_len=config.gpt_cond_len,
