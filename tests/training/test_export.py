@@ -26,22 +26,6 @@ from .conftest import quick
 
 
 @pytest.fixture(scope="module")
-def voice_store(tiny, clips, scratch):
-    """A store with ``me:v1``, fine-tuned with a reference clip, and how it was made."""
-    store = LayoutStore.create(scratch / "voices")
-    add(store, Reference.parse("tiny:main"), tiny, Catalog([]), ask=never_ask)
-    request = Request(
-        model=Reference.parse("tiny:main"),
-        voice=Reference.parse("me:v1"),
-        options=quick(clips),
-        output=scratch / "voice-run",
-        speaker_wav=clips / "reference.wav",
-    )
-    done = finetune(store, Catalog([]), request, ask=never_ask)
-    return store, done
-
-
-@pytest.fixture(scope="module")
 def exported(voice_store, scratch):
     store, _ = voice_store
     export(store, Reference.parse("me:v1"), scratch / "exported")

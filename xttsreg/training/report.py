@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,15 +12,14 @@ from typing import Any
 
 import xttsreg
 from xttsreg.errors import XttsregError
-from xttsreg.training.report_charts import Series, chart, smoothed
-from xttsreg.training.report_html import code, escape, facts, figures, fold, notes, tiles
+from xttsreg.training import report_sections
+from xttsreg.training.report_html import code, duration, escape, many, tiles
 from xttsreg.training.report_samples import Samples, make_samples
 from xttsreg.training.result import EvalLoss, RunResult, StepLoss
 
 REPORT_NAME = "report.html"
-_SMOOTH_FROM = 30  # steps
-_MAX_ROWS = 100
 _DASH = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
 
@@ -102,14 +97,14 @@ def _fields(story: Story) -> dict[str, str]:
         "name": escape(name),
         "summary": _summary(story),
         "tiles": tiles(_headlines(run)),
-        "samples": _listen(story.samples),
-        "losses": _losses(run),
-        "rate": _rate(run.step_losses),
-        "dataset": _dataset(run),
-        "proof": _proof(run),
-        "lineage": _lineage(story.origin),
-        "environment": _environment(story),
-        "settings": _settings(story.settings),
+        "samples": report_sections.listen(story.samples),
+        "losses": report_sections.losses(run),
+        "rate": report_sections.rate(run.step_losses),
+        "dataset": report_sections.dataset(run),
+        "proof": report_sections.proof(run),
+        "lineage": report_sections.lineage(story.origin),
+        "environment": report_sections.environment(run, story.view_mode),
+        "settings": report_sections.settings(story.settings),
         "footer": f"Written by xttsreg {escape(xttsreg.__version__)}. "
         "This page loads nothing from anywhere.",
     }
@@ -120,15 +115,8 @@ def _summary(story: Story) -> str:
     base = str(story.origin.get("base") or "").partition("@")[0]
     began, ended = datetime.fromisoformat(run.started), datetime.fromisoformat(run.finished)
     when = ended.strftime("%d %B %Y, %H:%M UTC").lstrip("0")
-    took = _duration((ended - began).total_seconds())
+    took = duration((ended - began).total_seconds())
     return f"Trained from {code(base)}, finished on {escape(when)} after {took}."
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _headlines(run: RunResult) -> list[tuple[str, str, str]]:
@@ -137,179 +125,17 @@ def _headlines(run: RunResult) -> list[tuple[str, str, str]]:
     rows = []
     if losses:
         first, last = losses[0].loss, losses[-1].loss
-        change = f"{(last / first - 1) * 100:+.1f} %" if first else ""
+        change = f"{(last / first - 1) * 100:+.1f} %".replace("-", _MINUS) if first else ""
         rows.append((kind, f"{first:.3f} {_ARROW} {last:.3f}", f"{change} since the start"))
     epochs = len({loss.epoch for loss in run.step_losses})
     data = run.dataset
     rows += [
-        ("Training steps", str(len(run.step_losses)), f"in {_many(epochs, 'epoch')}"),
-        ("Speech", _duration(data.seconds), f"{data.train_clips} + {data.eval_clips} clips"),
-        ("Restored from the base", str(run.proof), "tensors, values compared"),
+        ("Training steps", str(len(run.step_losses)), f"in {many(epochs, 'epoch')}"),
+        (
+            "Speech",
+            duration(data.seconds),
+            f"{data.train_clips} clips to train, {data.eval_clips} to check",
+        ),
+        ("Layers restored", str(run.proof), "values compared"),
     ]
     return rows
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _listen(samples: Samples) -> str:
-    if not samples.samples:
-        return f"<p>{escape(samples.missing)}</p>"
-    cards = "".join(
-        f"<figure><figcaption>{escape(sample.title)}<span>{escape(sample.about)}</span>"
-        f'</figcaption><audio controls preload="metadata" src="{sample.audio}" '
-        f'aria-label="{escape(f"{sample.title}: {sample.about}", quote=True)}"></audio></figure>'
-        for sample in samples.samples
-    )
-    seen = "not trained on" if samples.unseen else "from the training set"
-    return (
-        f'<p class="soft">One sentence, {seen}:</p>'
-        f"<blockquote>{escape(samples.sentence)}</blockquote>"
-        f'<div class="samples">{cards}</div>'
-    )
-
-
-def _losses(run: RunResult) -> str:
-    steps = [(float(loss.step), loss.loss) for loss in run.step_losses]
-    checks = [(float(loss.step), loss.loss) for loss in run.eval_losses]
-    many = len(steps) >= _SMOOTH_FROM
-    lines = [Series("training, each step", "steps", steps, dots=not many)]
-    if many:
-        means = smoothed([value for _, value in steps])
-        points = [(step, mean) for (step, _), mean in zip(steps, means, strict=True)]
-        lines.append(Series("training, smoothed", "smooth", points))
-    lines.append(Series("evaluation", "eval", checks, dots=len(checks) <= _SMOOTH_FROM))
-    said = [
-        f"{line.name} from {line.points[0][1]:.3f} to {line.points[-1][1]:.3f}"
-        for line in lines
-        if line.points
-    ]
-    drawn = chart(lines, title="Losses over the steps", description="; ".join(said), y_label="loss")
-    return drawn + _tables(run)
-
-
-def _tables(run: RunResult) -> str:
-    checks = figures(
-        "Evaluation: mean over its clips; step 0 is the base before training",
-        ("step", "loss", "text", "audio"),
-        [
-            (str(e.step), f"{e.loss:.4f}", f"{e.loss_text_ce:.4f}", f"{e.loss_mel_ce:.4f}")
-            for e in run.eval_losses
-        ],
-    )
-    stride = max(1, -(-len(run.step_losses) // _MAX_ROWS))
-    caption = "Training" if stride == 1 else f"Training, every {stride}th step"
-    steps = figures(
-        caption,
-        ("step", "epoch", "loss", "text", "audio"),
-        [
-            (str(s.step), str(s.epoch), *(f"{x:.4f}" for x in (s.loss, s.loss_text_ce, s.loss_mel_ce)))
-            for s in run.step_losses[::stride]
-        ],
-    )  # fmt: skip
-    shown = checks if run.eval_losses else "<p>There was no evaluation (--eval-split 0).</p>"
-    scroll = f'<div class="scroll" tabindex="0" role="region" aria-label="Figures">{steps}</div>'
-    return fold("The figures as tables", shown + scroll)
-
-
-def _rate(steps: Sequence[StepLoss]) -> str:
-    rates = [(float(loss.step), loss.lr) for loss in steps]
-    if not rates:
-        return "<p>No steps were recorded.</p>"
-    values = {rate for _, rate in rates}
-    if len(values) == 1:
-        said = f"Constant at {rates[0][1]:g}"
-    else:
-        said = f"From {rates[0][1]:g} to {rates[-1][1]:g}"
-    drawn = chart(
-        [Series("learning rate", "rate", rates)],
-        title="Learning rate over the steps",
-        description=said,
-        y_label="learning rate",
-    )
-    return f'<p class="soft">{said}.</p>{drawn}'
-
-
-def _dataset(run: RunResult) -> str:
-    data = run.dataset
-    rows = {
-        "Folder": code(Path(data.path).name),
-        "Formatter": escape(data.formatter),
-        "Language": escape(data.language),
-        "Clips": f"{data.train_clips} to train, {data.eval_clips} to evaluate",
-        "Length": f"{_duration(data.seconds)} in all; clips of {data.shortest_seconds:.1f} "
-        f"to {data.longest_seconds:.1f} s",
-        "Sample rates": f"{', '.join(map(str, data.sample_rates))} Hz",
-        "Left out": escape(_dropped(data.dropped)),
-    }
-    return facts("What was trained on", rows) + notes(data.warnings)
-
-
-def _dropped(dropped: Mapping[str, int]) -> str:
-    if not dropped:
-        return "nothing"
-    return ", ".join(f"{_many(count, 'clip')} {reason}" for reason, count in dropped.items())
-
-
-def _proof(run: RunResult) -> str:
-    proof = run.proof
-    table = figures(
-        "Before the first step, each tensor of the model was compared with the base by name, "
-        "shape and value",
-        ("part", "restored", "of"),
-        [
-            (name.replace("_", " "), str(part.restored), str(part.total))
-            for name, part in proof.parts.items()
-        ],
-        ("all", str(proof.restored), str(proof.total)),
-    )
-    return f'<p class="good">{escape(str(proof))} layers are restored.</p>{table}'
-
-
-def _lineage(origin: Mapping[str, Any]) -> str:
-    terms = origin.get("license") or {}
-    accepted = ""
-    if terms.get("accepted_by"):
-        accepted = f", accepted by {terms['accepted_by']} at {terms['accepted_at']}"
-    rows = {
-        "Voice": code(f"{origin['reference']}@{origin['digest']}"),
-        "Base": code(str(origin.get("base") or "")),
-        "Dataset": code(str(origin.get("dataset") or "")),
-        "Configuration": code(str(origin.get("training_configuration") or "")),
-        "Licence": escape(f"{terms.get('id') or 'none named'}{accepted}"),
-        "Trained by": escape(str(origin.get("author") or "")),
-        "Registered": escape(str(origin.get("created") or "")),
-    }
-    return facts("Where this voice comes from; digests name exact bytes", rows)
-
-
-def _environment(story: Story) -> str:
-    run = story.run
-    rows: dict[str, str | None] = {
-        "Computed on": escape(_device(str(run.options.get("device", "auto")))),
-        "Weights seen as": escape(f"{story.view_mode} of the store's files"),
-        "Network": escape("cut off; nothing tried to leave")
-        if not run.violations
-        else escape(f"cut off; {len(run.violations)} connections were refused"),
-    }
-    rows |= {name: code(version) for name, version in run.versions.items()}
-    return facts("What the run ran on", rows) + notes(run.violations)
-
-
-def _device(asked: str) -> str:
-    torch = sys.modules.get("torch")
-    if asked != "cpu" and torch is not None and torch.cuda.is_available():
-        return str(torch.cuda.get_device_name(0))
-    return f"CPU, {os.cpu_count()} cores, {platform.machine()}"
-
-
-def _settings(settings: Mapping[str, Any]) -> str:
-    options = {
-        name.replace("_", " "): code(value if isinstance(value, str) else json.dumps(value))
-        for name, value in settings.get("options", {}).items()
-        if name != "dataset" and value not in ("", {}, None)
-    }
-    config = json.dumps(settings.get("config", {}), indent=2, sort_keys=True, ensure_ascii=False)
-    whole = f'<pre tabindex="0" aria-label="Trainer configuration">{escape(config)}</pre>'
-    return facts("Options of this run", options) + fold("The trainer's whole configuration", whole)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 _MAX_POINTS = 400  # more than the pixels of a phone
-_SIZES = {"wide": (760, 300), "narrow": (360, 250)}
+_SIZES = {"wide": (760, 300), "narrow": (320, 240)}
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 44  # room for labels
 _TICKS = {"wide": 6, "narrow": 4}
 
@@ -36,7 +36,14 @@ class Series:
     dots: bool = False
 
 
-def chart(series: Sequence[Series], *, title: str, description: str, y_label: str) -> str:
+def chart(
+    series: Sequence[Series],
+    *,
+    title: str,
+    description: str,
+    y_label: str,
+    from_zero: bool = False,
+) -> str:
     """Draw lines over steps.
 
     Args:
@@ -44,6 +51,7 @@ def chart(series: Sequence[Series], *, title: str, description: str, y_label: st
         title: What is shown, for those who do not see it.
         description: What the lines do, in a sentence.
         y_label: Of the vertical axis.
+        from_zero: Whether that begins at 0; such a chart is low, since little happens in it.
 
     Returns:
         HTML: legend and two SVGs; a sentence if there is nothing to draw.
@@ -54,67 +62,58 @@ def chart(series: Sequence[Series], *, title: str, description: str, y_label: st
         return "<p>No figures were recorded.</p>"
     legend = "".join(f"<li>{_swatch(line)}{escape(line.name)}</li>" for line in drawn)
     parts = [f'<ul class="legend">{legend}</ul>'] if len(drawn) > 1 else []
-    for kind in _SIZES:
-        parts.append(_svg(drawn, kind, title, description, y_label))
-    return "".join(parts)
-
-
-def _svg(series: Sequence[Series], kind: str, title: str, description: str, y_label: str) -> str:
-    width, height = _SIZES[kind]
-    xs = [x for line in series for x, _ in line.points]
-    ys = [y for line in series for _, y in line.points]
-    x_ticks = ticks(min(xs), max(xs), _TICKS[kind], whole=True)
-    y_ticks = ticks(min(ys), max(ys), 5)
-    x_low, x_high = min(xs), max(max(xs), min(xs) + 1)
-    y_low, y_high = min(y_ticks[0], *ys), max(y_ticks[-1], *ys)
-
-    def place(point: Point) -> Point:
-        across = (point[0] - x_low) / (x_high - x_low)
-        up = (point[1] - y_low) / (y_high - y_low)
-        x = _LEFT + across * (width - _LEFT - _RIGHT)
-        return x, height - _BOTTOM - up * (height - _TOP - _BOTTOM)
-
-    body = [_grid(place, x_ticks, y_ticks, x_low, width, height)]
-    body += [_line(line, place) for line in series]
-    middle = (_LEFT + width - _RIGHT) / 2
-    body.append(f'<text class="axis" x="{middle:.0f}" y="{height - 6}">step</text>')
-    rise = (height - _BOTTOM + _TOP) / 2
-    body.append(
-        f'<text class="axis" transform="translate(13 {rise:.0f}) rotate(-90)">{escape(y_label)}'
-        "</text>"
-    )
     label = escape(f"{title}. {description}", quote=True)
-    return (
-        f'<svg class="chart {kind}" role="img" aria-label="{label}" '
-        f'viewBox="0 0 {width} {height}">{"".join(body)}</svg>'
-    )
-
-
-def _grid(
-    place: object, x_ticks: list[float], y_ticks: list[float], x_low: float, width: int, height: int
-) -> str:
-    assert callable(place)
-    parts = []
-    for value in y_ticks:
-        y = place((x_low, value))[1]
-        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{width - _RIGHT}"/>')
-        parts.append(f'<text class="y" x="{_LEFT - 8}" y="{y + 4:.1f}">{_label(value)}</text>')
-    for value in x_ticks:
-        x = place((value, y_ticks[0]))[0]
-        parts.append(f'<text class="x" x="{x:.1f}" y="{height - _BOTTOM + 18}">{value:g}</text>')
+    for kind, (width, height) in _SIZES.items():
+        frame = _Frame(drawn, width, height - 90 * from_zero, _TICKS[kind], from_zero)
+        opening = f'<svg class="chart {kind}" role="img" aria-label="{label}" '
+        opening += f'viewBox="0 0 {frame.width} {frame.height}">'
+        parts.append(opening + frame.grid(y_label) + "".join(map(frame.line, drawn)) + "</svg>")
     return "".join(parts)
 
 
-def _line(line: Series, place: object) -> str:
-    assert callable(place)
-    points = [place(point) for point in line.points]
-    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    parts = [f'<path class="line {line.style}" d="M{path}"/>'] if len(points) > 1 else []
-    if line.dots or len(points) == 1:
-        parts += [
-            f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in points
-        ]
-    return "".join(parts)
+class _Frame:
+    """The axes of one drawing, and where points lie in it."""
+
+    def __init__(
+        self, series: Sequence[Series], width: int, height: int, x_ticks: int, from_zero: bool
+    ) -> None:
+        xs = [x for line in series for x, _ in line.points]
+        ys = [y for line in series for _, y in line.points] + [0.0] * from_zero
+        self.width, self.height = width, height
+        self._x_ticks = ticks(min(xs), max(xs), x_ticks, whole=True)
+        self._y_ticks = ticks(min(ys), max(ys), 3 if from_zero else 5)
+        self._x_low, self._x_high = min(xs), max(max(xs), min(xs) + 1)
+
+    def place(self, point: Point) -> Point:
+        low, high = self._y_ticks[0], self._y_ticks[-1]
+        across = (point[0] - self._x_low) / (self._x_high - self._x_low)
+        up = (point[1] - low) / (high - low)
+        x = _LEFT + across * (self.width - _LEFT - _RIGHT)
+        return x, self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM)
+
+    def grid(self, y_label: str) -> str:
+        parts = []
+        for value, text in zip(self._y_ticks, labels(self._y_ticks), strict=True):
+            y = self.place((self._x_low, value))[1]
+            parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{self.width - _RIGHT}"/>')
+            parts.append(f'<text class="y" x="{_LEFT - 8}" y="{y + 4:.1f}">{text}</text>')
+        for value in self._x_ticks:
+            x, y = self.place((value, 0))[0], self.height - _BOTTOM + 18
+            parts.append(f'<text class="x" x="{x:.1f}" y="{y}">{value:g}</text>')
+        middle = (_LEFT + self.width - _RIGHT) / 2
+        parts.append(f'<text class="axis" x="{middle:.0f}" y="{self.height - 6}">step</text>')
+        turned = f"translate(13 {(self.height - _BOTTOM + _TOP) / 2:.0f}) rotate(-90)"
+        parts.append(f'<text class="axis" transform="{turned}">{escape(y_label)}</text>')
+        return "".join(parts)
+
+    def line(self, line: Series) -> str:
+        points = [self.place(point) for point in line.points]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        parts = [f'<path class="line {line.style}" d="M{path}"/>'] if len(points) > 1 else []
+        if line.dots or len(points) == 1:
+            mark = '<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="4"/>'
+            parts += [mark.format(line.style, x, y) for x, y in points]
+        return "".join(parts)
 
 
 def _swatch(line: Series) -> str:
@@ -143,9 +142,9 @@ def ticks(low: float, high: float, wanted: int, *, whole: bool = False) -> list[
     >>> ticks(1, 7, 4, whole=True)
     [2.0, 4.0, 6.0]
     """
+    if high <= low and whole:
+        return [low]
     if high <= low:
-        if whole:
-            return [low]
         spread = abs(low) / 2 or 1.0
         low, high = low - spread, high + spread
     step = _round_step((high - low) / wanted)
@@ -154,7 +153,7 @@ def ticks(low: float, high: float, wanted: int, *, whole: bool = False) -> list[
         first, last = math.ceil(low / step), math.floor(high / step)
     else:
         first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
 def _round_step(rough: float) -> float:
@@ -171,5 +170,24 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
     return kept if kept[-1] == finite[-1] else [*kept, finite[-1]]
 
 
-def _label(value: float) -> str:
-    return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 1e-3 else f"{value:.6g}"
+def scientific(value: float) -> str:
+    """Return a small number as people write it.
+
+    >>> scientific(5e-06), scientific(0.0001), scientific(0.0)
+    ('5e-6', '1e-4', '0')
+    """
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}" if value else "0"
+
+
+def labels(values: Sequence[float]) -> list[str]:
+    """Return the numbers of an axis, all with the same number of digits.
+
+    >>> labels([6.5, 7.0]), labels([0.0, 5e-05, 1e-04])
+    (['6.5', '7.0'], ['0', '5e-5', '1e-4'])
+    """
+    largest = max(map(abs, values))
+    if largest < 1e-2:
+        return [scientific(value) for value in values]
+    digits = next((n for n in range(6) if all(round(v, n) == v for v in values)), 6)
+    return [f"{value:.{digits}f}" for value in values]

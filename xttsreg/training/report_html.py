@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-__all__ = ["code", "escape", "facts", "figures", "fold", "notes", "tiles"]
+__all__ = [
+    "code", "duration", "escape", "facts", "figures", "fold", "many", "notes", "tiles",
+]  # fmt: skip
 
 Html = str
 
@@ -64,3 +66,16 @@ def notes(lines: Iterable[str]) -> Html:
 def fold(summary: str, content: Html) -> Html:
     """Something that is there, but not in the way."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+
+
+def duration(seconds: float) -> str:
+    """A length of time for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def many(count: int, what: str) -> str:
+    """A number of things."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

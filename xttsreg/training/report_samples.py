@@ -62,10 +62,11 @@ def make_samples(
     """
     text = example.text[:_MAX_CHARACTERS]
     set_name = "evaluation" if example.unseen else "training"
-    samples = [
-        Sample("Speaker", "the reference clip given to both models", embed(speaker_wav)),
+    originals = [
         Sample("Recording", f"the original, from the {set_name} set", embed(example.audio_file)),
+        Sample("Speaker", "the reference clip given to both models", embed(speaker_wav)),
     ]
+    samples = []
     with tempfile.TemporaryDirectory(prefix="xttsreg-samples-") as folder:
         for title, view, about in (
             ("Before", base, "the base model"),
@@ -77,8 +78,8 @@ def make_samples(
                 view, text, language=language, speaker_wav=speaker_wav, output=output,
                 seed=_SEED, device=device,
             )  # fmt: skip
-            samples.append(Sample(title, f"{about}, same speaker, same seed", embed(output)))
-    return Samples(text, example.unseen, tuple(samples))
+            samples.append(Sample(title, f"{about}, seed {_SEED}", embed(output)))
+    return Samples(text, example.unseen, (*samples, *originals))
 
 
 def embed(path: Path) -> str:
