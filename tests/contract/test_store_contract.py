@@ -154,7 +154,9 @@ def test_a_digest_wins_over_the_tag(store: Store) -> None:
     one, two = put_manifest(store), put_manifest(store, b"two")
     store.tag("a:1", one.describe())
     store.tag("b:1", two.describe())
-    assert resolve(store, Reference("a", "1", two.describe().digest)).digest == two.describe().digest
+    assert (
+        resolve(store, Reference("a", "1", two.describe().digest)).digest == two.describe().digest
+    )
 
 
 def test_unknown_names_and_digests(store: Store) -> None:

@@ -206,7 +206,12 @@ def command(*args: object) -> list[str]:
 
 
 def run_cli(
-    args: Sequence[object], home: Path, *, cwd: Path | None = None, timeout_s: float = 60, **env: str
+    args: Sequence[object],
+    home: Path,
+    *,
+    cwd: Path | None = None,
+    timeout_s: float = 60,
+    **env: str,
 ) -> Ran:
     """Run ``xttsreg ARGS`` in a process of its own, without a terminal."""
     done = subprocess.run(

@@ -142,8 +142,16 @@ def grown(tiny):
 @pytest.mark.parametrize(
     ("replaced", "error", "text"),
     [
-        (lambda v: {"model": (v / "model.pth").read_bytes()[:50000]}, IntegrityError, "cut off or damaged"),
-        (lambda v: {"dvae": (v / "dvae.pth").read_bytes()[:-9000]}, IntegrityError, "cut off or damaged"),
+        (
+            lambda v: {"model": (v / "model.pth").read_bytes()[:50000]},
+            IntegrityError,
+            "cut off or damaged",
+        ),
+        (
+            lambda v: {"dvae": (v / "dvae.pth").read_bytes()[:-9000]},
+            IntegrityError,
+            "cut off or damaged",
+        ),
         (lambda v: {"dvae": b"<!doctype html>"}, IntegrityError, "web page"),
         (lambda v: {"mel_stats": b""}, IntegrityError, "the file is empty"),
         (lambda v: {"model": b"GIF89a"}, IntegrityError, "web page\|HTML\|html"),

@@ -47,7 +47,9 @@ def layer_of(module: str) -> int | None:
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
     """Line and module of every import, those in functions and under TYPE_CHECKING included."""
-    package = name_of(path).split(".") if path.name == "__init__.py" else name_of(path).split(".")[:-1]
+    package = (
+        name_of(path).split(".") if path.name == "__init__.py" else name_of(path).split(".")[:-1]
+    )
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)

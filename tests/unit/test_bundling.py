@@ -76,9 +76,7 @@ def test_the_readme_names_what_it_brings_and_what_to_do(stick: Path, filled: Lay
         assert part in text
 
 
-def test_the_round_trip_brings_everything(
-    stick: Path, filled: LayoutStore, tmp_path: Path
-) -> None:
+def test_the_round_trip_brings_everything(stick: Path, filled: LayoutStore, tmp_path: Path) -> None:
     imported(stick, tmp_path / "second")
     second = LayoutStore.open_existing(tmp_path / "second")
     assert dict(second.tags()) == dict(filled.tags())
@@ -96,9 +94,7 @@ def test_a_second_import_copies_nothing(stick: Path, tmp_path: Path) -> None:
 
 
 def test_an_import_adds_and_removes_nothing(stick: Path, tmp_path: Path) -> None:
-    other = filled_store(
-        tmp_path / "second", make_small_set(tmp_path / "o", seed=3), ref="mine:v1"
-    )
+    other = filled_store(tmp_path / "second", make_small_set(tmp_path / "o", seed=3), ref="mine:v1")
     imported(stick, other.root)
     assert list(other.tags()) == ["mine:v1", "own:v1"]
     assert verify(other, other.entries(), use_cache=False).problems == []
@@ -217,9 +213,7 @@ def test_a_directory_with_other_things_is_left_alone(
     assert tree(tmp_path / "mine", state=True).keys() == {name}
 
 
-def test_what_systems_leave_on_media_does_not_matter(
-    filled: LayoutStore, tmp_path: Path
-) -> None:
+def test_what_systems_leave_on_media_does_not_matter(filled: LayoutStore, tmp_path: Path) -> None:
     for name in ("System Volume Information", "lost+found", ".Trash-1000"):
         (tmp_path / "stick" / name).mkdir(parents=True)
         (tmp_path / "stick" / name / "x").write_text("litter")
@@ -361,9 +355,7 @@ def test_a_path_that_leaves_the_stick(stick: Path, store: LayoutStore, tmp_path:
 
 
 @pytest.mark.parametrize("what", ["nothing", "empty", "file", "layout", "garbage"])
-def test_what_is_no_bundle_makes_no_store(
-    filled: LayoutStore, tmp_path: Path, what: str
-) -> None:
+def test_what_is_no_bundle_makes_no_store(filled: LayoutStore, tmp_path: Path, what: str) -> None:
     place = tmp_path / what
     if what in ("empty", "garbage"):
         place.mkdir()

@@ -7,7 +7,9 @@ from xttsreg.errors import InvalidManifest
 
 
 def test_keys_sorted_no_space_no_escapes_no_newline() -> None:
-    assert dump_canonical({"ü": [1, True, None], "a": "é"}) == '{"a":"é","ü":[1,true,null]}'.encode()
+    assert (
+        dump_canonical({"ü": [1, True, None], "a": "é"}) == '{"a":"é","ü":[1,true,null]}'.encode()
+    )
 
 
 def test_nan_is_not_written() -> None:

@@ -11,7 +11,7 @@ from xttsreg.content.manifest import MANIFEST_TYPE
 from xttsreg.content.modelpack import LICENSES
 from xttsreg.content.reference import Reference
 from xttsreg.errors import AlreadyExists, TagNotFound
-from xttsreg.ops import lineage, licensing
+from xttsreg.ops import licensing, lineage
 from xttsreg.ops.add import add
 from xttsreg.ops.gc import gc
 from xttsreg.ops.show import describe, list_tags

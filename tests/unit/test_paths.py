@@ -7,7 +7,8 @@ from xttsreg.errors import UnsafePath
 
 
 @pytest.mark.parametrize(
-    "path", ["model.pth", "wavs/a.wav", "a/b/c", ".hidden", "ünï/日本.txt", "console.txt", "comma,s"]
+    "path",
+    ["model.pth", "wavs/a.wav", "a/b/c", ".hidden", "ünï/日本.txt", "console.txt", "comma,s"],
 )
 def test_accepts(path: str) -> None:
     assert check_relative_path(path) == path
