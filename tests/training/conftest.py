@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import never_ask
 
+from xttsreg.catalog import Catalog
+from xttsreg.content.reference import Reference
 from xttsreg.demo.clips import make_dataset
+from xttsreg.ops.add import add
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.training.finetune import finetune
 from xttsreg.training.options import TrainOptions
+from xttsreg.training.request import Request, Voice
 from xttsreg.training.result import RunResult
 
 
@@ -56,6 +63,21 @@ def finished(tiny: Path, clips: Path, scratch: Path) -> tuple[RunResult, list[di
     events: list[dict[str, Any]] = []
     result = train(tiny, quick(clips), scratch / "run", on_event=events.append)
     return result, events
+
+
+@pytest.fixture(scope="session")
+def voice_store(tiny: Path, clips: Path, scratch: Path) -> tuple[LayoutStore, Voice]:
+    """A store with ``me:v1``, fine-tuned with a reference clip, and how it was made."""
+    store = LayoutStore.create(scratch / "voices")
+    add(store, Reference.parse("tiny:main"), tiny, Catalog([]), ask=never_ask)
+    request = Request(
+        model=Reference.parse("tiny:main"),
+        voice=Reference.parse("me:v1"),
+        options=quick(clips),
+        output=scratch / "voice-run",
+        speaker_wav=clips / "reference.wav",
+    )
+    return store, finetune(store, Catalog([]), request, ask=never_ask)
 
 
 @pytest.fixture

@@ -28,9 +28,11 @@ VERBS = {
     "checkout": ("checkout", "Write a set as plain files with their real names."),
     "bundle": ("bundle", "Write a bundle for the way through the air gap."),
     "import": ("importing", "Check a bundle and take it in."),
+    "doctor": ("doctor", "Check machine, store and dataset before a training run."),
     "train": ("train", "Fine-tune XTTS_v2 offline and register the voice."),
     "runs": ("runs", "List the training runs and how far they came."),
     "exec": ("exec", "Run any recipe, unmodified, with the weights of the store."),
+    "export": ("export", "Write a voice as a folder that stock TTS loads."),
     "synth": ("synth", "Speak a text with a voice."),
     "demo": ("demo", "Run the whole circle on tiny random weights."),
 }

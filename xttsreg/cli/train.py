@@ -15,7 +15,7 @@ from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidInputError, InvalidModel
 
 if TYPE_CHECKING:
-    from xttsreg.training.finetune import Voice
+    from xttsreg.training.request import Voice
 
 
 @click.command("train")
@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
               show_default=True)  # fmt: skip
 @click.option("--seed", default=1, show_default=True)
+@click.option("--speaker-wav", type=click.Path(path_type=Path), metavar="WAV",
+              help="A clip of the speaker: kept in the voice, and used for the report's samples.",
+              )  # fmt: skip
+@click.option("--samples/--no-samples", default=True, show_default=True,
+              help="Speak a sentence before and after for the report; takes a while on a CPU.",
+              )  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR",
               help="The run's folder.  [default: below XTTSREG_HOME]")  # fmt: skip
 @click.option("-o", "overrides", multiple=True, metavar="KEY=VALUE",
@@ -60,6 +66,8 @@ def train_command(
     name: str | None,
     output: Path | None,
     resume: str | None,
+    speaker_wav: Path | None,
+    samples: bool,
     overrides: tuple[str, ...],
     accept_license: bool,
     as_json: bool,
@@ -80,14 +88,17 @@ def train_command(
         _show(_resume(app, resume, _given(context, whole), accept_license), as_json)
         return
     _require(model=model, dataset=options["dataset"], name=name, language=options["language"])
-    from xttsreg.training.finetune import Request, finetune
+    from xttsreg.training.finetune import finetune
     from xttsreg.training.options import TrainOptions
+    from xttsreg.training.request import Request
 
     request = Request(
         model=_reference(str(model), app),
         voice=_voice(str(name)),
         options=TrainOptions(**chosen),
         output=output,
+        speaker_wav=speaker_wav,
+        samples=samples,
     )
     done = finetune(
         app.store(), app.catalog(), request,
@@ -130,6 +141,8 @@ def _show(done: Voice, as_json: bool) -> None:
         print_json(done.as_dict())
         return
     say(f"run folder: {done.run.directory}")
+    if done.report:
+        say(f"report: {done.report}")
     click.echo(f"{done.voice}@{done.manifest.digest}")
 
 
@@ -184,15 +197,18 @@ def _resumed(event: dict[str, Any]) -> str:
     return f"going on from {event['checkpoint']}, after step {event['step']}"
 
 
+def _dataset(event: dict[str, Any]) -> str:
+    counts = f"dataset: {event['train_clips']} clips to train, {event['eval_clips']} to check"
+    dropped = [f"{n} left out ({why})" for why, n in event["dropped"].items() if n]
+    return "\n  ".join([", ".join([counts, *dropped]), *event.get("warnings", ())])
+
+
 _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "resumed": lambda e: "\n".join([*e["skipped"], _resumed(e)]),
     "stopping": lambda e: (
         "stopping after this step, and saving; Ctrl-C again stops at once, unsaved"
     ),
-    "dataset": lambda e: (
-        f"dataset: {e['train_clips']} clips to train, {e['eval_clips']} to check"
-        + "".join(f", {count} left out ({why})" for why, count in e["dropped"].items() if count)
-    ),
+    "dataset": _dataset,
     "proof": lambda e: f"restored: {e['restored']} / {e['total']} layers, values compared",
     "step": lambda e: f"epoch {e['epoch']}  step {e['step']}  loss {e['loss']:.4f}",
     "eval": lambda e: f"epoch {e['epoch']}  evaluation loss {e['loss']:.4f}",

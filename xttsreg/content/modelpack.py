@@ -34,6 +34,8 @@ TRAIN_FILES = ("model.pth", "vocab.json", "dvae.pth", "mel_stats.pth")
 INFER_FILES = ("model.pth", "vocab.json", "config.json", "speakers_xtts.pth")
 """What ``Xtts.load_checkpoint`` reads from a directory."""
 LICENSE_FILE = "LICENSE.txt"
+REFERENCE_FILE = "reference.wav"
+"""A clip of the speaker, in a voice that was trained with one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,7 +128,8 @@ def _train(root: Path, prefix: Sequence[str]) -> list[Row]:
         root, "offline", "train", "--model", MODEL, "--dataset", str(root / "dataset"),
         "--formatter", "ljspeech", "--language", "en", "--name", VOICE, "--epochs", "2",
         "--batch-size", "2", "--grad-accum", "1", "--lr", "1e-4", "--eval-split", "2",
-        "--workers", "0", "--output", str(root / "run"), "--json", prefix=prefix,
+        "--workers", "0", "--speaker-wav", str(root / "dataset" / "reference.wav"),
+        "--output", str(root / "run"), "--json", prefix=prefix,
     )  # fmt: skip
     run, proof = done["run"], done["run"]["proof"]
     parts = ", ".join(f"{name} {part['restored']}/{part['total']}"
@@ -141,7 +142,7 @@ def _train(root: Path, prefix: Sequence[str]) -> list[Row]:
         Row("trained", f"{len(steps)} steps, loss {first:.4f} -> {last:.4f}"),
         Row("evaluation loss", trend),
         Row("registered", f"{done['voice']}, base {done['base'].partition('@')[0]}"),
-        Row("plot", done["plot"]),
+        Row("report", done["report"]),
     ]  # fmt: skip
 
 
@@ -149,8 +150,7 @@ def _speak(root: Path, prefix: Sequence[str]) -> list[Row]:
     wav = root / "demo.wav"
     spoken = _xttsreg(
         root, "offline", "synth", VOICE, "--text", "Good morning.", "--language", "en",
-        "--speaker-wav", str(root / "dataset" / "reference.wav"), "-o", str(wav), "--seed", "1",
-        "--json", prefix=prefix,
+        "-o", str(wav), "--seed", "1", "--json", prefix=prefix,
     )  # fmt: skip
     verified = _xttsreg(root, "offline", "verify", "--no-cache", "--json", prefix=prefix)
     return [

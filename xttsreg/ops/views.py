@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ def checkout(
     directory: Path,
     *,
     hardlink: bool = False,
+    only: Callable[[str], bool] = lambda path: True,
     progress: Progress = QUIET,
 ) -> Mode:
     """Make a view: every file proven, under its real name, nothing else beside it.
@@ -36,6 +38,7 @@ def checkout(
         hardlink: Links are allowed where clones are not possible. Writing to a linked file
             writes into the store, whatever the mode says, so only for readers that are watched
             (see `check_after`).
+        only: Which paths of the set to write.
         progress: Watches.
 
     Returns:
@@ -45,7 +48,8 @@ def checkout(
         AlreadyExists: the directory has something in it.
         BlobNotFound, IntegrityError: the set is incomplete or damaged; no directory is left.
     """
-    files = read_manifest(store, entry).files()
+    whole = read_manifest(store, entry).files()
+    files = {path: layer for path, layer in whole.items() if only(path)}
     if not files:
         raise InvalidModel(f"{entry.digest}: has no files", hint="give a weight set or a voice")
     if directory.exists() and not directory.is_dir():

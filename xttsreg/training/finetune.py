@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from xttsreg.catalog import Catalog
-from xttsreg.content.canonical import dump_canonical
-from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.modelpack import TRAIN_FILES
 from xttsreg.content.reference import Reference
 from xttsreg.errors import (
@@ -25,66 +23,13 @@ from xttsreg.ops.datasets import describe_dataset
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.views import check_after, checkout
 from xttsreg.stores.layout import LayoutStore
-from xttsreg.training import runs
+from xttsreg.training import preflight, runs
 from xttsreg.training.environment import require_training
-from xttsreg.training.options import TrainOptions
-from xttsreg.training.plot import plot_losses
-from xttsreg.training.result import RunResult
+from xttsreg.training.reference_clip import check_reference
+from xttsreg.training.register import register
+from xttsreg.training.request import Request, Voice
 from xttsreg.training.resume import read_options
 from xttsreg.training.run import VIEW_NAME, train
-from xttsreg.training.voice import extract_voice
-
-CONFIG_NAME = "training.json"
-PLOT_NAME = "losses.png"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What the user asked for.
-
-    Attributes:
-        model: The weight set to start from.
-        voice: What the result will be called.
-        options: Of the training.
-        output: The run's folder; None for one below the home.
-    """
-
-    model: Reference
-    voice: Reference
-    options: TrainOptions
-    output: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Voice:
-    """A trained and registered voice.
-
-    Attributes:
-        voice: Its name in the store.
-        manifest: What that points at.
-        base: What it was trained from, with digest.
-        view_mode: How the trainer saw the weights: reflink, hardlink or copy.
-        plot: Picture of the losses.
-        run: Everything about the run.
-    """
-
-    voice: Reference
-    manifest: Descriptor
-    base: Reference
-    view_mode: str
-    plot: Path
-    run: RunResult
-
-    def as_dict(self) -> dict[str, Any]:
-        """The result as JSON types."""
-        return {
-            "voice": str(self.voice),
-            "digest": self.manifest.digest,
-            "base": str(self.base),
-            "view_mode": self.view_mode,
-            "plot": str(self.plot),
-            "run": self.run.as_dict(),
-        }
 
 
 def finetune(
@@ -151,6 +96,8 @@ def resume(
             voice=Reference.parse(origin["voice"]),
             options=options,
             output=directory,
+            speaker_wav=Path(origin["speaker_wav"]) if origin.get("speaker_wav") else None,
+            samples=bool(origin.get("samples", True)),
         )
         return _train(store, catalog, request, origin["dataset"], ask, progress, on_event)
 
@@ -176,6 +123,8 @@ def _train(
     _require_writable(store)
     _require_trainable(base)
     require_training()
+    if request.speaker_wav:
+        check_reference(request.speaker_wav)
     if not request.options.dataset.is_dir():
         raise InvalidDataset(f"{request.options.dataset}: no such directory")
     terms = licensing.terms_for(base.reference.tagged, base.manifest, catalog)
@@ -189,6 +138,8 @@ def _train(
         )
     assert request.output is not None
     output, made = request.output, not request.output.exists()
+    subject = preflight.Subject(store, base.reference, entry, base.manifest)
+    preflight.before_run(subject, request.options, output, progress.note)
     view = output / VIEW_NAME
     if known_dataset:  # a killed process could not remove it
         shutil.rmtree(view, ignore_errors=True)
@@ -196,6 +147,8 @@ def _train(
         "model": str(base.reference),
         "voice": str(request.voice),
         "dataset": str(dataset.digest),
+        "speaker_wav": str(request.speaker_wav.absolute()) if request.speaker_wav else None,
+        "samples": request.samples,
     }
     if made:
         runs.list_elsewhere(request.voice, output)
@@ -214,7 +167,7 @@ def _train(
             progress.note(f"refused, and gone on without: {violation}")
         if mode == "hardlink":
             check_after(store, entry)
-        return _register(store, request, base, dataset, run, mode, progress)
+        return register(store, request, base, dataset, run, mode, progress)
     finally:
         shutil.rmtree(view, ignore_errors=True)
         if made and output.is_dir() and not any(output.iterdir()):
@@ -245,67 +198,3 @@ def _require_trainable(base: lineage.Base) -> None:
             hint=f"train from {source}, or `xttsreg add` a directory that has all of "
             f"{', '.join(TRAIN_FILES)}",
         )
-
-
-def _register(
-    store: LayoutStore,
-    request: Request,
-    base: lineage.Base,
-    dataset: Descriptor,
-    run: RunResult,
-    mode: str,
-    progress: Progress,
-) -> Voice:
-    """From the run's folder into the store. Whatever fails here, the checkpoints stay."""
-    plot = run.directory / PLOT_NAME
-    plot_losses(run.step_losses, run.eval_losses, plot)
-    directory = run.directory / "voice"
-    extract_voice(run, run.directory / VIEW_NAME, directory)
-    (directory / CONFIG_NAME).write_bytes(dump_canonical(_configuration(run, base)))
-    facts = lineage.Lineage(
-        dataset_digest=dataset.digest,
-        config_path=CONFIG_NAME,
-        created=run.finished,
-        author=licensing.current_user(),
-        facts=_facts(run),
-    )
-    # The name was free at the start; if somebody took it meanwhile, hours of work still count.
-    voice = lineage.free_reference(store, request.voice)
-    manifest = lineage.register_voice(store, voice, directory, facts, base, progress=progress)
-    runs.write_record(run.directory, {**runs.read_record(run.directory), "registered": str(voice)})
-    shutil.rmtree(directory, ignore_errors=True)
-    return Voice(
-        voice=voice, manifest=manifest, base=base.reference, view_mode=mode, plot=plot, run=run
-    )
-
-
-def _facts(run: RunResult) -> dict[str, str]:
-    losses = run.eval_losses or run.step_losses
-    return {
-        "proof": f"{run.proof.restored}/{run.proof.total}",
-        "steps": str(len(run.step_losses)),
-        "loss": f"{losses[-1].loss:.6f}" if losses else "",
-        "clips": str(run.dataset.train_clips),
-        "started": run.started,
-        **{f"version.{name}": version for name, version in sorted(run.versions.items())},
-    }
-
-
-def _configuration(run: RunResult, base: lineage.Base) -> dict[str, Any]:
-    """What the run was told, without the paths of this machine: the voice travels."""
-    keys = ("options", "config", "versions", "started", "finished")
-    content = {key: value for key, value in run.as_dict().items() if key in keys}
-    without_paths = _basenames({**content, "dataset": run.dataset.as_dict()})
-    return {**without_paths, "base": str(base.reference), "proof": run.proof.as_dict()}
-
-
-def _basenames(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _basenames(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_basenames(inner) for inner in value]
-    if isinstance(value, str) and Path(value).is_absolute():
-        return Path(value).name
-    if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
-        return str(value)  # JSON has no such numbers
-    return value

@@ -33,7 +33,7 @@ def train(
     options: TrainOptions,
     output: Path,
     *,
-    origin: Mapping[str, str] | None = None,
+    origin: Mapping[str, Any] | None = None,
     resume: bool = False,
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> RunResult:
@@ -85,7 +85,7 @@ def train(
 
 
 def _begin_record(
-    output: Path, options: TrainOptions, origin: Mapping[str, str] | None, resume: bool
+    output: Path, options: TrainOptions, origin: Mapping[str, Any] | None, resume: bool
 ) -> dict[str, Any]:
     """Write down what a later process needs to go on, before anything can go wrong."""
     record: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from xttsreg.content.reference import Reference
 from xttsreg.ops.views import checkout
@@ -19,8 +20,8 @@ def speak(
     text: str,
     *,
     language: str,
-    speaker_wav: Path,
-    output: Path,
+    output: Path | BinaryIO,
+    speaker_wav: Path | None = None,
     device: str = "auto",
     seed: int | None = None,
 ) -> SynthResult:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from xttsreg.content.checkpoint import require_safe
 from xttsreg.errors import IntegrityError, InvalidInputError, InvalidModel
@@ -14,17 +15,20 @@ from xttsreg.training.checkpoint import safe_loading
 from xttsreg.training.environment import prepare_environment, require_training
 from xttsreg.training.guard import offline_guard
 from xttsreg.training.languages import supported_languages
+from xttsreg.training.packages import require_language
+from xttsreg.training.reference_clip import check_reference, find_reference
 from xttsreg.training.session import quiet
+from xttsreg.training.wav import stream_wav, write_wav
 
 _FILES = ("model.pth", "config.json", "vocab.json")
-_MIN_REFERENCE_SECONDS = 0.5  # shorter pieces give no conditioning at all
+_MAX_CHARACTERS = 250  # of one piece, for languages that TTS has no figure for
 
 
 @dataclass(frozen=True, slots=True)
 class SynthResult:
-    """What was written: length in seconds, rate in Hz."""
+    """What was written: length in seconds, rate in Hz; no ``output`` for a stream."""
 
-    output: Path
+    output: Path | None
     seconds: float
     sample_rate: int
     device: str
@@ -32,7 +36,7 @@ class SynthResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON types."""
-        return {**asdict(self), "output": str(self.output)}
+        return {**asdict(self), "output": str(self.output or "-")}
 
 
 def synthesize(
@@ -40,8 +44,8 @@ def synthesize(
     text: str,
     *,
     language: str,
-    speaker_wav: Path,
-    output: Path,
+    output: Path | BinaryIO,
+    speaker_wav: Path | None = None,
     seed: int | None = None,
     device: str = "auto",
 ) -> SynthResult:
@@ -49,10 +53,12 @@ def synthesize(
 
     Args:
         view: Directory with model.pth, config.json and vocab.json.
-        text: What to say; long texts are split into sentences.
+        text: What to say; long texts are spoken in pieces of whole sentences.
         language: Code, e.g. ``en``.
-        speaker_wav: Clip of the voice to speak with, best 3 seconds or more.
-        output: The WAV, 16 bit mono, 24000 Hz.
+        output: The WAV, 16 bit mono, 24000 Hz; or a binary stream, which gets each piece when
+            it has been spoken.
+        speaker_wav: Clip of the voice to speak with, best 3 seconds or more; ``None`` for the
+            view's own.
         seed: Makes the result repeatable; ``None`` for a new one each time.
         device: ``auto``, ``cpu`` or ``cuda``.
 
@@ -63,25 +69,34 @@ def synthesize(
         InvalidInputError: no text, an unknown language, an unusable speaker clip or device.
         InvalidModel: the view lacks a file.
         IntegrityError: the files do not fit together.
+        MissingDependency: the language needs a package that is not installed.
     """
     require_training()
-    _check_input(view, text, language, speaker_wav)
+    _check_input(view, text, language)
+    speaker = find_reference(view, speaker_wav)
+    check_reference(speaker)
     prepare_environment(device)
-    if not output.parent.is_dir():
-        raise InvalidInputError(f"{output.parent}: no such directory to write into")
-    log = output.with_name(f".{output.name}.log")
+    path = output if isinstance(output, Path) else None
+    if path and not path.parent.is_dir():
+        raise InvalidInputError(f"{path.parent}: no such directory to write into")
+    log = path.with_name(f".{path.name}.log") if path else Path(os.devnull)
     try:
-        with quiet(log), offline_guard():
+        with quiet(log), offline_guard(), _all_cores():
             chosen = _choose_device(device)
             model, config = _load(view, chosen)
-            samples, rate = _speak(model, config, text, language, speaker_wav, seed)
+            pieces = _speak(model, config, text, language, speaker, seed)
+            rate = int(config.audio.output_sample_rate)
+            if isinstance(output, Path):
+                samples = write_wav(output, pieces, rate)
+            else:
+                samples = stream_wav(output, pieces, rate)
     finally:
-        log.unlink(missing_ok=True)
-    _write_wav(output, samples, rate)
-    return SynthResult(output, round(len(samples) / rate, 3), rate, chosen, seed)
+        if path:
+            log.unlink(missing_ok=True)
+    return SynthResult(path, round(samples / rate, 3), rate, chosen, seed)
 
 
-def _check_input(view: Path, text: str, language: str, speaker_wav: Path) -> None:
+def _check_input(view: Path, text: str, language: str) -> None:
     missing = [name for name in _FILES if not (view / name).is_file()]
     if missing:
         raise InvalidModel(f"{view} cannot speak: no {', '.join(missing)}")
@@ -92,16 +107,7 @@ def _check_input(view: Path, text: str, language: str, speaker_wav: Path) -> Non
         raise InvalidInputError(
             f"the model does not speak {language!r}", hint=f"it speaks {', '.join(known)}"
         )
-    if not speaker_wav.is_file():
-        raise InvalidInputError(f"{speaker_wav}: no such speaker clip")
-    import soundfile
-
-    try:
-        seconds = soundfile.info(str(speaker_wav)).duration
-    except soundfile.SoundFileError as error:
-        raise InvalidInputError(f"{speaker_wav}: not readable as audio ({error})") from error
-    if seconds < _MIN_REFERENCE_SECONDS:
-        raise InvalidInputError(f"{speaker_wav}: {seconds:.2f} s are too short, give 3 s or more")
+    require_language(language)
 
 
 def _choose_device(device: str) -> str:
@@ -135,40 +141,50 @@ def _load(view: Path, device: str) -> tuple[Any, Any]:
     return model, config
 
 
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """Undo that TTS's training code sets one thread for the whole process when it is imported."""
+    import torch
+
+    before = torch.get_num_threads()
+    if before == 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)  # a training run in this process must repeat to the last bit
+
+
 def _speak(
-    model: Any, config: Any, text: str, language: str, speaker_wav: Path, seed: int | None
-) -> tuple[Any, int]:
+    model: Any, config: Any, text: str, language: str, speaker: Path, seed: int | None
+) -> Iterator[Any]:
+    """Yield the samples piece by piece; the steps of stock's ``Xtts.synthesize``."""
     import torch
 
     if seed is not None:
         torch.manual_seed(seed)
-    if torch.get_num_threads() == 1 and "OMP_NUM_THREADS" not in os.environ:
-        # TTS's training code sets one thread for the whole process as soon as it is imported
-        torch.set_num_threads(os.cpu_count() or 1)
-    limit = model.tokenizer.char_limits.get(language.split("-")[0])
-    code = "zh-cn" if language == "zh" else language  # stock takes zh and then misses it
-    spoken = model.synthesize(
-        text.strip(),
-        config,
-        str(speaker_wav),
-        code,
-        # stock looks the limit up under the full code, which fails for zh-cn and hi
-        enable_text_splitting=code in model.tokenizer.char_limits and len(text) >= (limit or 0),
+    latents = model.get_conditioning_latents(
+        audio_path=str(speaker),
+        gpt_cond_len=config.gpt_cond_len,
+        gpt_cond_chunk_len=config.gpt_cond_chunk_len,
+        max_ref_length=config.max_ref_len,
+        sound_norm_refs=config.sound_norm_refs,
     )
-    return spoken["wav"], int(config.audio.output_sample_rate)
+    names = ("temperature", "length_penalty", "repetition_penalty", "top_k", "top_p")
+    settings = {name: getattr(config, name) for name in names}
+    for piece in _pieces(text.strip(), language.split("-")[0], model.tokenizer.char_limits):
+        tokens = len(model.tokenizer.encode(piece.lower(), language))
+        if tokens >= model.args.gpt_max_text_tokens:
+            raise InvalidInputError(
+                f"too long to be spoken at once, {tokens} tokens: {piece[:40]!r} ...",
+                hint="put a full stop into it",
+            )
+        yield model.inference(piece, language, *latents, **settings)["wav"]
 
 
-def _write_wav(path: Path, samples: Any, rate: int) -> None:
-    import numpy as np
+def _pieces(text: str, language: str, limits: dict[str, int]) -> list[str]:
+    """Split a text at the ends of sentences, as stock does; it does not for zh-cn and hi."""
+    from TTS.tts.layers.xtts.tokenizer import split_sentence
 
-    pcm = (np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with wave.open(str(partial), "wb") as out:
-            out.setnchannels(1)
-            out.setsampwidth(2)
-            out.setframerate(rate)
-            out.writeframes(pcm.tobytes())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    pieces = split_sentence(text, language, limits.get(language, _MAX_CHARACTERS))
+    return [piece for piece in pieces if piece.strip()]

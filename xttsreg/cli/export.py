@@ -1,0 +1,32 @@
+"""``xttsreg export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from xttsreg.cli.context import App, common_options, json_option, pass_app
+from xttsreg.cli.output import print_json, say
+from xttsreg.content.reference import Reference
+
+
+@click.command("export")
+@click.argument("ref")
+@click.argument("directory", type=click.Path(path_type=Path))
+@json_option
+@common_options
+@pass_app
+def export_command(app: App, ref: str, directory: Path, as_json: bool) -> None:
+    """Write the voice REF into DIRECTORY, as stock TTS loads it, with licence and lineage.json.
+
+    In Python: Xtts.load_checkpoint(config, checkpoint_dir=DIRECTORY, strict=True).
+    """
+    from xttsreg.ops.export import export
+
+    done = export(app.store(), Reference.parse(ref), directory, progress=app.progress())
+    if as_json:
+        print_json(done.as_dict())
+        return
+    say(f"{len(done.files)} files: {', '.join(done.files)}")
+    click.echo(str(done.directory))

@@ -1,0 +1,105 @@
+"""The doctor's checks of a dataset, one line a topic."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xttsreg.errors import InvalidDataset, XttsregError
+from xttsreg.training.findings import TOPICS, Finding
+from xttsreg.training.metadata import check_text
+from xttsreg.training.options import TrainOptions
+from xttsreg.training.preflight import Check, Checks, Subject, failed, guarded, ok, warn
+from xttsreg.training.summary import DatasetSummary
+
+_SEEN_BY_TOKENIZER = ("vocab.json", "config.json")
+
+
+def examine_dataset(
+    options: TrainOptions, subject: Subject | None, *, with_tts: bool
+) -> list[Check]:
+    """Check a dataset; without TTS only what can be seen without it.
+
+    Args:
+        options: Which dataset, and how to read it.
+        subject: The weight set whose tokenizer the texts must fit; None to leave that out.
+        with_tts: Whether TTS can be imported.
+    """
+    if not with_tts:
+        return guarded("metadata", lambda: _without_tts(options))
+    return guarded("metadata", lambda: _with_tts(options, subject))
+
+
+def _with_tts(options: TrainOptions, subject: Subject | None) -> Checks:
+    from xttsreg.training.dataset import survey_dataset
+
+    with _tokenizer_view(subject) as view:
+        try:
+            survey = survey_dataset(options, view=view)
+        except XttsregError as error:
+            return [failed("metadata" if isinstance(error, InvalidDataset) else "language", error)]
+    summary = survey.data.summary if survey.data else None
+    found = []
+    for topic in TOPICS:
+        mine = [finding for finding in survey.findings if finding.topic == topic]
+        found += [_as_check(finding) for finding in mine]
+        if summary and not any(finding.action for finding in mine):
+            found.append(ok(topic, _all_right(topic, summary, checked=view is not None)))
+    if view is None:
+        text = "not held against a tokenizer"
+        found.append(warn("texts", text, "give --model REF to check characters and language"))
+    return found
+
+
+def _without_tts(options: TrainOptions) -> Checks:
+    if not options.dataset.is_dir():
+        raise InvalidDataset(f"{options.dataset}: no such dataset directory")
+    names = [name for name in (options.metadata, options.metadata_eval) if name]
+    for name in names:
+        path = options.dataset / name
+        if not path.exists():
+            raise InvalidDataset(f"{path}: no such metadata file", hint="see --metadata")
+        if path.is_file():
+            findings = check_text(path, options.formatter)
+            yield from map(_as_check, findings)
+            if not any(finding.action for finding in findings):
+                yield ok("metadata", f"{name}: UTF-8, columns complete")
+    yield warn("clips", "not opened: TTS is not installed here", "pip install 'xttsreg[train]'")
+
+
+def _as_check(finding: Finding) -> Check:
+    if finding.fatal:
+        error = InvalidDataset(finding.message, hint=finding.action or None)
+        return failed(finding.topic, error)
+    level = "warn" if finding.action else "ok"
+    return Check(finding.topic, level, finding.message, finding.action)  # type: ignore[arg-type]
+
+
+def _all_right(topic: str, data: DatasetSummary, *, checked: bool) -> str:
+    minutes = data.seconds / 60
+    rates = ", ".join(map(str, data.sample_rates))
+    return {
+        "metadata": f"read with the formatter {data.formatter}",
+        "clips": f"{data.clips} open, {minutes:.1f} min",
+        "audio": f"{rates} Hz",
+        "lengths": f"{data.shortest_seconds:.1f} to {data.longest_seconds:.1f} s, none left out",
+        "texts": f"{data.language}, every character known" if checked else "none is empty",
+        "names": "none twice",
+        "split": f"{data.train_clips} to train, {data.eval_clips} to evaluate",
+    }[topic]
+
+
+@contextmanager
+def _tokenizer_view(subject: Subject | None) -> Iterator[Path | None]:
+    """A folder with the two small files that the texts are held against, under their names."""
+    if subject is None or subject.file("vocab.json") is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="xttsreg-doctor-") as folder:
+        for name in _SEEN_BY_TOKENIZER:
+            blob = subject.file(name)
+            if blob is not None and blob.is_file():
+                (Path(folder) / name).symlink_to(blob)
+        yield Path(folder)
