@@ -121,7 +121,7 @@ def test_everything_fine(stocked, clips, capsys):
     expected = "training packages TTS store weights licence metadata clips audio lengths texts"
     assert {*expected.split(), "names", "split", "disk"} <= set(checks)
     assert [name for name, check in checks.items() if check["level"] == "fail"] == []
-    assert checks["split"]["message"] == "5 to train, 1 to evaluate"
+    assert checks["split"]["message"] == "4 to train, 2 to evaluate"
 
 
 @pytest.mark.train
