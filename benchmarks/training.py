@@ -112,8 +112,8 @@ def report(size: str, starts: dict[str, list[Start]]) -> list[str]:
     losses = {start.loss for found in starts.values() for start in found}
     rounds = len(starts["stock"])
     lines = [
-        f"{size} set, {rounds} rounds, medians, CPU",
-        f"{'':24}{'stock':>10}{'ours':>10}  ratio",
+        f"{size} set, best of {rounds}, no GPU",
+        f"{'':30}{'stock':>8}{'ours':>8}  ratio",
     ]
     for label, name, unit in (
         ("construction, s", "construct_s", 1.0),

@@ -260,6 +260,7 @@ def _register(
     plot = run.directory / PLOT_NAME
     plot_losses(run.step_losses, run.eval_losses, plot)
     directory = run.directory / "voice"
+    shutil.rmtree(directory, ignore_errors=True)  # of a registration that failed
     extract_voice(run, run.directory / VIEW_NAME, directory)
     (directory / CONFIG_NAME).write_bytes(dump_canonical(_configuration(run, base)))
     facts = lineage.Lineage(
