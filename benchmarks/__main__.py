@@ -1,5 +1,6 @@
 """``python -m benchmarks``: every measurement there is."""
 
-from benchmarks import startup
+from benchmarks import startup, training
 
 startup.main()
+training.main()

@@ -91,9 +91,13 @@ def main(view: Path, dataset: Path, output: Path, steps: int) -> None:
     from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTTrainer
 
     config = build_config(view, dataset, output)
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     model = GPTTrainer.init_from_config(config)
-    tell(event="model", construct_s=time.perf_counter() - began)
+    tell(
+        event="model",
+        construct_s=time.perf_counter() - began,
+        construct_cpu_s=time.process_time() - began_cpu,
+    )
     samples, _ = load_tts_samples(config.datasets, eval_split=False)
     arguments = TrainerArgs(restore_path="", skip_train_epoch=False, grad_accum_steps=1)
     trainer = Trainer(
@@ -120,7 +124,12 @@ def main(view: Path, dataset: Path, output: Path, steps: int) -> None:
 def tell(**event: Any) -> None:
     """Write a line to the standard error: TTS prints to the standard output."""
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    line = {**event, "at": time.time(), "peak_bytes": peak_kib * 1024}
+    line = {
+        **event,
+        "at": time.time(),
+        "cpu_s": time.process_time(),
+        "peak_bytes": peak_kib * 1024,
+    }
     sys.stderr.write(json.dumps(line) + "\n")
     sys.stderr.flush()
 

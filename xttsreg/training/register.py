@@ -39,6 +39,7 @@ def register(
     plot = run.directory / PLOT_NAME
     plot_losses(run.step_losses, run.eval_losses, plot)
     directory = run.directory / "voice"
+    shutil.rmtree(directory, ignore_errors=True)  # of a registration that failed
     extract_voice(run, run.directory / VIEW_NAME, directory)
     if request.speaker_wav:
         keep_reference(request.speaker_wav, directory)
