@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import Ran, blob_file, clean_environment, command, never_ask, tree
+from support import Ran, clean_environment, command, never_ask, tree
 
 from xttsreg.catalog import Catalog
 from xttsreg.content.reference import Reference
@@ -128,16 +128,6 @@ def test_a_run_goes_on_with_continue_path(ran, home, clips):
     assert len(runs(folder)) == 1
 
 
-def test_an_inference_checkpoint_is_no_run(home, tiny, clips, tmp_path):
-    done = run_recipe(home, clips, tmp_path, RESTORE=str(tiny / "model.pth"))
-    assert done.code == 2
-    assert "is an inference checkpoint" in done.error
-    assert "0 / N layers are restored" in done.error
-    assert "xtts_checkpoint" in done.hint
-    assert not (tmp_path / "ready to train").exists()
-    assert not (tmp_path / "my runs").exists()
-
-
 def test_ranks_inherit_the_shim_and_their_refusal_counts(home, tiny, clips, tmp_path):
     """trainer.distribute ends with 0 whatever becomes of its processes."""
     launch = ["-m", "trainer.distribute", "--script", RECIPE, "--gpus", "0"]
@@ -147,35 +137,46 @@ def test_ranks_inherit_the_shim_and_their_refusal_counts(home, tiny, clips, tmp_
     done = run_exec(home, *python(*given), **where)
     assert done.code == 2, done.stderr
     assert "is an inference checkpoint" in done.error
+    assert "0 / N layers are restored" in done.error
+    assert "xtts_checkpoint" in done.hint
 
 
-def test_bases_that_would_train_noise(home, clips, tmp_path):
-    """One whose names do not fit, which the program even catches; and none."""
+def test_what_would_train_noise_is_stopped(home, tiny, clips, tmp_path):
+    """Even if the program catches the error: a model file to restore, wrong names, no base."""
     import torch
 
     from xttsreg.training.checkpoint import load_model_state
 
-    original = load_model_state(blob_file(LayoutStore(home / "store"), "model.pth"))
+    original = load_model_state(tiny / "model.pth")
     state = {name.replace("gpt.", "net.gpt."): value for name, value in original.items()}
     torch.save({"model": state}, tmp_path / "renamed.pth")
     code = f"""
 import os, sys
 sys.path.append({str(RECIPE.parent)!r})
 import recipe_xtts
-for os.environ["BASE"] in sys.argv[1], "":
+for name, value in (("BASE", sys.argv[1]), ("RESTORE", sys.argv[2]), ("BASE", "")):
+    os.environ[name] = value
     try:
         recipe_xtts.main()
     except Exception as error:
-        print(error)
+        print(type(error).__name__, error)
+    del os.environ[name]
 """
     (tmp_path / "run.py").write_text(code)
     where = {"DATASET": str(clips), "FOLDER": str(tmp_path)}
-    done = run_exec(home, *python(tmp_path / "run.py", tmp_path / "renamed.pth"), **where)
+    files = [tmp_path / "renamed.pth", tiny / "model.pth"]
+    done = run_exec(home, *python(tmp_path / "run.py", *files), **where)
     assert done.code == 4
     assert "597 / 687 layers are restored" in done.error
     assert "renamed.pth is the recipe's own" in done.stderr
-    assert "xtts_checkpoint=...) is empty" in done.stdout
+    kinds = ("RestoreIncomplete ", "InvalidModel ")
+    told = [line for line in done.stdout.splitlines() if line.startswith(kinds)]
+    renamed, restore, empty = told
+    assert "597 / 687" in renamed
+    assert "model.pth is an inference checkpoint" in restore
+    assert "xtts_checkpoint=...) is empty" in empty
     assert not (tmp_path / "ready to train").exists()
+    assert not list(tmp_path.glob("my runs/*"))
 
 
 def test_the_demos_gpt_train(home, clips, tmp_path):
