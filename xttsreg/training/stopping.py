@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -24,7 +25,7 @@ class Stop:
 
     def __init__(self, tell: Callable[[], None]) -> None:
         self._tell = tell
-        self._asked = False
+        self._asked = self._told = False
         self._process = os.getpid()
         self._previous: dict[int, Any] = {}
 
@@ -48,6 +49,7 @@ class Stop:
             KeyboardInterrupt: it was.
         """
         if self._asked:
+            self._tell_once()
             raise KeyboardInterrupt
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -56,4 +58,11 @@ class Stop:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
-        self._tell()
+        with contextlib.suppress(RuntimeError):
+            # Python refuses to write to a stream in the middle of a write to it: tell in `check`.
+            self._tell_once()
+
+    def _tell_once(self) -> None:
+        if not self._told:
+            self._tell()
+            self._told = True
