@@ -21,7 +21,8 @@ _ADVICE = {
     ),
     "trainer": (
         "a trainer checkpoint: weights, optimizer, step and epoch of a run",
-        "resume the run it belongs to; to speak with it, use the voice that the run registered",
+        "go on with its run by `xttsreg train --resume RUN` (`xttsreg runs` lists them); to speak "
+        "with it, use the voice that the run registered",
     ),
     "dvae": (
         "the DVAE that turns audio into tokens; needed to train, not to speak",
