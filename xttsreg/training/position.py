@@ -47,7 +47,8 @@ def capture() -> Generators:
     import torch
 
     version, numbers, gauss = random.getstate()
-    name, keys, place, has_gauss, cached = numpy.random.get_state()
+    legacy: Any = numpy.random.get_state()  # its type allows for a dictionary, which this is not
+    name, keys, place, has_gauss, cached = legacy
     state: Generators = {
         "python": [version, torch.tensor(numbers, dtype=torch.int64), gauss],
         "numpy": [name, torch.tensor(keys.astype("int64")), place, has_gauss, cached],
