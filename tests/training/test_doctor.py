@@ -80,7 +80,7 @@ def test_core_without_torch_says_what_is_missing_and_is_content(tmp_path, clips)
 
 def test_the_pins_are_those_of_the_extra():
     pins = training_pins()
-    assert pins["TTS"] == "0.22.0"
+    assert pins["tts"] == "0.22.0"
     assert pins["transformers"] == "4.40.2"
     assert "pytest" not in pins
 

@@ -41,7 +41,8 @@ def training_pins() -> dict[str, str]:
     except importlib.metadata.PackageNotFoundError:
         wanted = _from_checkout()
     found = (_PIN.match(line) for line in wanted)
-    return {match.group(1): match.group(2) for match in found if match}
+    # Build tools write the names in lower case, people do not.
+    return {match.group(1).lower(): match.group(2) for match in found if match}
 
 
 def _from_checkout() -> list[str]:
