@@ -194,7 +194,7 @@ def test_bad_requests_stop_early_and_write_nothing(tiny, clips, home, tmp_path):
     victim.unlink()
     free = ["--name", "other"]
     cases = [
-        (train(home, "nothing:v1", clips), 3, "nothing:v1"),
+        (train(home, "nothing:v1", clips, *free), 3, "nothing:v1"),
         (train(home, "own:v1", clips), 2, "voice:v1"),  # the name is taken
         (train(home, "own:v1", empty, *free), 2, "empty"),
         (train(home, "own:v1", missing, *free), 2, victim.stem),
