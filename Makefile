@@ -5,6 +5,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3,$(if $(shell $(p
 TRAIN_PYTHON ?= $(PYTHON)
 BUNDLE ?= bundles/xtts_v2.toml
 BUNDLE_FLAGS ?=
+FAULT_FLAGS ?=
 CORE := .venv/core
 TRAIN := .venv/train
 SOURCES := pyproject.toml constraints/train.txt
@@ -12,7 +13,7 @@ SOURCES := pyproject.toml constraints/train.txt
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 install: $(CORE)/.done  ## Install the core (everything but training) into .venv/core
 
@@ -24,6 +25,9 @@ bundle: $(CORE)/.done  ## Fetch XTTS_v2 and write the bundle for the stick (BUND
 
 test: $(TRAIN)/.test  ## Run the whole test suite, with the real TTS
 	$(TRAIN)/bin/python -m pytest
+
+test-faults: $(TRAIN)/.test  ## Break every operation at every step; prints what was lost (long)
+	$(TRAIN)/bin/python -m pytest -q tests/fault --faults all $(FAULT_FLAGS)
 
 check: $(TRAIN)/.check  ## Run ruff and mypy --strict
 	$(TRAIN)/bin/ruff format --check .
@@ -59,4 +63,4 @@ $(TRAIN)/.check: $(TRAIN)/.done
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/train.txt -e '.[train,check]'
 	@touch $@
 
-.PHONY: help install demo bundle test check bench clean
+.PHONY: help install demo bundle test test-faults check bench clean

@@ -19,6 +19,12 @@ settings.register_profile("deep", max_examples=3000, deadline=None, suppress_hea
 settings.load_profile("quick")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption("--faults", default="some", choices=["some", "all"], help="how many to try")
+    group.addoption("--fault-seed", default="1", help="of the samples that `some` takes")
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An XTTSREG_HOME that is empty."""

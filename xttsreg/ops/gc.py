@@ -49,7 +49,7 @@ def gc(store: LayoutStore, *, dry_run: bool) -> Garbage:
         blobs = sorted(set(store.blob_digests()) - kept)
         files = _litter(store)
         paths = [*files, *(store.blob_path(digest) for digest in blobs)]
-        size_bytes = sum(path.lstat().st_size for path in paths)
+        size_bytes = sum(path.lstat().st_size for path in paths if not path.is_dir())
         if not dry_run:
             _remove(store, orphans, blobs, files)
     return Garbage(blobs, files, size_bytes)
@@ -67,10 +67,11 @@ def _orphans(store: LayoutStore, entries: Sequence[Descriptor]) -> set[Digest]:
 
 
 def _litter(store: LayoutStore) -> list[Path]:
-    """Files in the state directory that belong to no living process. Records and locks stay."""
+    """What lies in the state directory for no living process. Records and locks stay."""
     state = store.state
     found = [path for path in (state / "partial").glob("*") if path.is_file()]
     found += [path for path in (state / "tmp").rglob("*") if path.is_file()]
+    found += [path for path in (state / "tmp").glob("*") if path.is_dir()]
     found += [path for path in (state / "leases").glob("*.lock")]
     found += list(state.glob("*.tmp"))
     return sorted(found)
@@ -86,5 +87,6 @@ def _remove(
         store.remove_blob(digest)
     with durable.disk_errors(store.root):
         for path in files:
-            path.unlink(missing_ok=True)
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
         durable.remove_tree(store.state / "tmp")

@@ -252,6 +252,7 @@ def reflink(source: Path, target: Path) -> bool:
     try:
         with source.open("rb") as src, target.open("xb") as dst:
             fcntl.ioctl(dst.fileno(), _FICLONE, src.fileno())
+            os.fsync(dst.fileno())
     except OSError:
         target.unlink(missing_ok=True)
         return False

@@ -113,7 +113,7 @@ def _check_out(store: LayoutStore, entry: Descriptor, view: Path, progress: Prog
     isolated = can_isolate(view)
     # The mode 0444 of a linked blob stops everybody but root.
     links = isolated or os.geteuid() != 0
-    way = checkout(store, entry, view, hardlink=links, progress=progress)
+    way = checkout(store, entry, view, hardlink=links, use_cache=False, progress=progress)
     return "mount" if way == "hardlink" and isolated else way
 
 

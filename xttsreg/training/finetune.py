@@ -152,7 +152,8 @@ def _train(
     }
     if made:
         runs.list_elsewhere(request.voice, output)
-    mode = checkout(store, entry, view, hardlink=True, progress=progress)
+    # Read whole, whatever was checked before: an hour of training is worth a second of hashing.
+    mode = checkout(store, entry, view, hardlink=True, use_cache=False, progress=progress)
     progress.note(f"weights: {base.reference.tagged}, checked, by {mode}")
     try:
         run = train(

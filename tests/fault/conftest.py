@@ -1,0 +1,72 @@
+"""How much is tried, and the table at the end."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from support import REPO, REVISION
+
+from fault.operations import Shared, make_shared
+from fault.tally import TALLY
+from xttsreg.demo.hub import Hub
+
+T = TypeVar("T")
+Sample = Callable[[Sequence[T], int], list[T]]
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A directory in memory, if there is one: what is tested here needs no medium."""
+    memory = Path("/dev/shm")
+    parent = memory if memory.is_dir() and shutil.disk_usage(memory).free > 2**28 else None
+    with tempfile.TemporaryDirectory(dir=parent, prefix="xttsreg-fault-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def shared(scratch: Path) -> Iterator[Shared]:
+    """What operations only read, and the hub that serves it."""
+    hubs: list[Hub] = []
+
+    def serve(weights: Path) -> str:
+        hubs.append(Hub(weights, repo=REPO, revision=REVISION).__enter__())
+        return hubs[0].url
+
+    yield make_shared(scratch / "shared", serve)
+    for hub in hubs:
+        hub.__exit__()
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of the samples of this session; printed in the table."""
+    return int(request.config.getoption("--fault-seed"))
+
+
+@pytest.fixture(scope="session")
+def sample(request: pytest.FixtureRequest, seed: int) -> Sample[Any]:
+    """Choose so many of the points, or all with ``--faults all``; the last one always."""
+    everything = request.config.getoption("--faults") == "all"
+
+    def choose(points: Sequence[Any], count: int) -> list[Any]:
+        if everything or len(points) <= count:
+            return list(points)
+        chosen = set(random.Random(seed).sample(range(len(points)), count))
+        return [points[i] for i in sorted(chosen | {len(points) - 1})]
+
+    return choose
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The table."""
+    lines = TALLY.lines()
+    if len(lines) > 2:
+        choice, seed = config.getoption("--faults"), config.getoption("--fault-seed")
+        terminalreporter.section(f"faults: {choice} (seed {seed})")
+        terminalreporter.write_line("\n".join(lines))

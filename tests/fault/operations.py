@@ -1,0 +1,160 @@
+"""The operations that are broken on purpose. A new verb joins by one entry in `OPERATIONS`."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from support import blob_of, catalog_for, filled_store, make_small_set
+
+from fault.world import World
+from xttsreg.cli import main
+from xttsreg.content.reference import Reference
+from xttsreg.ops.lineage import Lineage, load_base, register_voice
+from xttsreg.stores.layout import LayoutStore
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What operations only read: made once for all, outside of every world.
+
+    Attributes:
+        weights: A set, the one that a hub serves and a catalogue pins.
+        other: Another one, which has some files in common with it.
+        catalog: Pins ``small``, with a licence that wants a yes.
+    """
+
+    weights: Path
+    other: Path
+    catalog: Path
+
+
+def make_shared(root: Path, hub_url: Callable[[Path], str]) -> Shared:
+    """Make it. The address of the hub is known only when the files are there."""
+    weights = make_small_set(root / "weights")
+    other = make_small_set(root / "other", seed=2)
+    shutil.copy(weights / "LICENSE.txt", other)
+    shutil.copy(weights / "dvae.pth", other)
+    catalog = catalog_for(root / "catalog", weights, hub_url(weights), required=True)
+    return Shared(weights, other, catalog)
+
+
+Prepare = Callable[[World, Shared], None]
+Act = Callable[[World, Shared], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One thing that users do.
+
+    Attributes:
+        name: For the table.
+        prepare: Makes the world before it.
+        act: Does it, in a process of its own; returns the exit code.
+        changes: Tags that it may move or remove. All others must stay what they are.
+        again: Exit codes of the second time that are right, if the first one was complete.
+    """
+
+    name: str
+    prepare: Prepare
+    act: Act
+    changes: Sequence[str] = ()
+    again: Sequence[int] = (0,)
+
+
+def verb(*arguments: str) -> Act:
+    """A command line; ``{weights}`` and the like stand for what is in the world."""
+
+    def act(world: World, shared: Shared) -> int:
+        places = {
+            "weights": shared.weights, "other": shared.other, "catalog": shared.catalog,
+            "out": world.out, "root": world.root,
+        }  # fmt: skip
+        return main([argument.format(**places) for argument in arguments])
+
+    return act
+
+
+def nothing(world: World, shared: Shared) -> None:
+    """A machine that never had a store."""
+    world.home.mkdir(parents=True)
+
+
+def own(world: World, shared: Shared) -> None:
+    """A store with one set, and a second name for it."""
+    store = filled_store(world.store, shared.other)
+    store.tag("own:copy", store.tags()["own:v1"])
+
+
+def own_and_garbage(world: World, shared: Shared) -> None:
+    """The same, with what `gc` is for: a set without a name, litter of processes that died."""
+    own(world, shared)
+    filled_store(world.store, shared.weights, ref="old:v1")
+    store = LayoutStore.open_existing(world.store)
+    store.untag("old:v1")
+    data = b"nobody's" * 100
+    store.put(blob_of(data), io.BytesIO(data))
+    (store.state / "tmp" / "1-dead").mkdir(parents=True)
+    (store.state / "tmp" / "1-dead" / "half").write_bytes(data)
+    (store.state / "leases" / "1-dead.lock").write_bytes(b"")
+    (store.state / "partial").mkdir(exist_ok=True)
+    (store.state / "partial" / ("0" * 64)).write_bytes(data)
+
+
+def _register(world: World, shared: Shared) -> int:
+    """The end of `train`: what the trainer has written becomes a voice."""
+    store = LayoutStore.open_existing(world.store)
+    _, base = load_base(store, Reference.parse("own:v1"))
+    voice = Reference.parse("me:v1")
+    if voice.tagged in store.tags():
+        return 0  # train looks for a free name then
+    lineage = Lineage(
+        dataset_digest="sha256:" + "0" * 64, config_path="training.json", created="2026-01-01",
+        author="somebody",
+    )  # fmt: skip
+    register_voice(store, voice, world.root / "voice", lineage, base)
+    return 0
+
+
+def _trained(world: World, shared: Shared) -> None:
+    own(world, shared)
+    voice = world.root / "voice"
+    voice.mkdir()
+    for name in ("vocab.json", "config.json", "LICENSE.txt"):
+        shutil.copy(shared.other / name, voice)
+    shutil.copy(shared.weights / "model.pth", voice)
+    (voice / "training.json").write_text("{}")
+
+
+def _blank(world: World, shared: Shared) -> None:
+    own(world, shared)
+    world.out.mkdir()
+
+
+_FETCH = ("fetch", "small", "--catalog", "{catalog}", "--accept-license")
+OPERATIONS = (
+    Operation(name="fetch", prepare=own, act=verb(*_FETCH)),
+    Operation(name="add, first", prepare=nothing, act=verb("add", "own:v1", "{weights}")),
+    Operation(name="add", prepare=own, act=verb("add", "more:v1", "{weights}")),
+    Operation(
+        name="add --force", prepare=own, act=verb("add", "own:v1", "{weights}", "--force"),
+        changes=["own:v1"],
+    ),
+    Operation(name="tag", prepare=own, act=verb("tag", "own:v1", "own:v2")),
+    Operation(
+        name="rm", prepare=own, act=verb("rm", "own:copy"), changes=["own:copy"], again=(0, 3)
+    ),
+    Operation(name="gc", prepare=own_and_garbage, act=verb("gc", "--yes")),
+    Operation(name="verify", prepare=own, act=verb("verify", "--no-cache")),
+    Operation(
+        name="checkout", prepare=own, act=verb("checkout", "own:v1", "{out}/a/b"), again=(0, 2)
+    ),
+    Operation(
+        name="checkout, links", prepare=_blank, again=(0, 2),
+        act=verb("checkout", "own:v1", "{out}", "--hardlink"),
+    ),
+    Operation(name="register", prepare=_trained, act=_register),
+)  # fmt: skip
