@@ -29,6 +29,10 @@ class XttsregError(Exception):
         self.hint = hint if hint is not None else self.default_hint
 
 
+class SigningFailed(XttsregError):
+    """A key could not be used: passphrase, agent or token."""
+
+
 # --- 2: usage or bad input -------------------------------------------------------------------
 
 
@@ -99,6 +103,19 @@ class WeightSetNotFound(NotFoundError):
     """The catalogue has no weight set of this name."""
 
 
+class BaseMissing(NotFoundError):
+    """What a thin bundle builds on is not in the store.
+
+    Args:
+        message: One line.
+        missing: Digests of the blobs that are absent or damaged.
+    """
+
+    def __init__(self, message: str, *, missing: Sequence[str], hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.missing = list(missing)
+
+
 # --- 4: integrity ----------------------------------------------------------------------------
 
 
@@ -132,6 +149,18 @@ class SizeMismatch(IntegrityError):
 
 class BundleMismatch(IntegrityError):
     """A bundle does not hold exactly what its listing says."""
+
+
+class SignatureInvalid(IntegrityError):
+    """A signature is not over these bytes, or not by somebody who is trusted."""
+
+
+class SignatureMissing(IntegrityError):
+    """Something is not signed, and whoever reads it wants it signed."""
+
+
+class OlderBundle(IntegrityError):
+    """A signer's bundle is older than one that came from the same signer before."""
 
 
 class UnsafePath(IntegrityError, ValueError):
