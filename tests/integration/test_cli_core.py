@@ -444,3 +444,43 @@ def test_ctrl_c_stops_a_download_at_once(used: Path) -> None:
         assert "Traceback" not in err
         # It did not wait for the file: most of it is still to come.
         assert max(p.stat().st_size for p in partial.glob("*")) < 6_000_000
+
+
+def test_a_dataset_is_no_weight_set(home: Path, weights: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    (corpus / "wavs").mkdir(parents=True)
+    (corpus / "wavs" / "1.wav").write_bytes(b"RIFF")
+    (corpus / "metadata.csv").write_text("1|a|a\n")
+    (corpus / "LICENCE.txt").write_text("take it")
+    (corpus / ".git").mkdir()
+    done = run_cli(["add", "corpus:v1", corpus, "--dataset", "--json"], home)
+    assert done.code == 0, done.stderr
+    assert "left out, hidden: .git" in done.stderr
+    added = json.loads(done.stdout)
+    assert (added["kind"], added["files"], added["hidden"]) == ("dataset", 3, [".git"])
+    assert run_cli(["add", "own:v1", weights], home).code == 0
+    rows = json.loads(run_cli(["ls", "--json"], home).stdout)
+    assert [(row["ref"], row["kind"], row["files"]) for row in rows] == [
+        ("corpus:v1", "dataset", 3),
+        ("own:v1", "weights", 8),
+    ]
+    shown = json.loads(run_cli(["inspect", "corpus:v1", "--json"], home).stdout)
+    assert (shown["kind"], len(shown["files"]), shown["digest"]) == ("dataset", 3, added["digest"])
+    for verb in (["export", "corpus:v1", tmp_path / "x"],
+                 ["synth", "corpus:v1", "--text", "a", "--language", "en", "-o", "x.wav"],
+                 ["exec", "--model", "corpus:v1", "--", "true"]):  # fmt: skip
+        refused = run_cli(verb, home)
+        assert (refused.code, refused.error) == (
+            2, "corpus:v1: is a dataset, and a weight set or a voice is needed here")  # fmt: skip
+        assert "train --dataset corpus:v1" in refused.hint
+    assert "weights: own:v1" in run_cli(["exec", "--", "true"], home).stderr  # the only one
+    stick, other = tmp_path / "stick", tmp_path / "other"
+    assert run_cli(["bundle", "corpus:v1", "own:v1", "-o", stick], home).code == 0
+    assert run_cli(["import", stick], other).code == 0
+    assert run_cli(["tag", "corpus:v1", "corpus:new"], other).code == 0
+    assert run_cli(["rm", "corpus:v1"], other).code == 0
+    assert run_cli(["gc", "--yes"], other).code == 0
+    assert run_cli(["verify", "--no-cache"], other).code == 0
+    assert run_cli(["checkout", "corpus:new", tmp_path / "out"], other).code == 0
+    (corpus / ".git").rmdir()
+    assert tree(tmp_path / "out") == tree(corpus)

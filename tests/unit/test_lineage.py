@@ -6,6 +6,7 @@ import pytest
 from support import catalog_for, make_small_set, say_yes
 
 from xttsreg.catalog import Catalog
+from xttsreg.content.artifacts import BASE, DATASET
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import MANIFEST_TYPE
 from xttsreg.content.modelpack import LICENSES
@@ -49,8 +50,8 @@ def test_a_voice_says_where_it_comes_from(based: LayoutStore, tmp_path: Path) ->
     entry = based.tags()["my-voice:v1"]
     notes = read_manifest(based, entry).annotations
     base_digest = based.tags()["small:main"].digest
-    assert notes[lineage.BASE] == f"small:main@{base_digest}" == str(base.reference)
-    assert notes[lineage.DATASET] == STORY.dataset_digest
+    assert notes[BASE] == f"small:main@{base_digest}" == str(base.reference)
+    assert notes[DATASET] == STORY.dataset_digest
     assert notes[lineage.CONFIG] == Digest.of((run / "config.json").read_bytes())
     assert notes["io.xttsreg.lineage.torch"] == "2.5.1"
     assert notes[lineage.AUTHOR] == "ada"

@@ -7,26 +7,38 @@ from pathlib import Path
 import click
 
 from xttsreg.cli.context import App, common_options, json_option, license_option, pass_app
-from xttsreg.cli.output import print_json, say
+from xttsreg.cli.output import human_size, print_json, say, shortened
 from xttsreg.content.reference import Reference
 
 
 @click.command("add")
 @click.argument("name")
 @click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--dataset", "is_dataset", is_flag=True, help="DIRECTORY is a dataset.")
 @click.option("-f", "--force", is_flag=True, help="Move NAME if it means something else.")
 @license_option
 @json_option
 @common_options
 @pass_app
 def add_command(
-    app: App, name: str, directory: Path, force: bool, accept_license: bool, as_json: bool
+    app: App,
+    name: str,
+    directory: Path,
+    is_dataset: bool,
+    force: bool,
+    accept_license: bool,
+    as_json: bool,
 ) -> None:
-    """Take weights from DIRECTORY into the store as NAME[:TAG].
+    """Take weights, or a dataset, from DIRECTORY into the store as NAME[:TAG].
 
     A name of the catalogue is checked against its pins. Any other name makes a set of your own
     from the files that XTTS knows: model.pth, vocab.json, dvae.pth, mel_stats.pth, config.json...
+
+    A dataset is the whole folder, hidden files left out.
     """
+    if is_dataset:
+        _add_dataset(app, Reference.parse(name), directory, force, as_json)
+        return
     from xttsreg.ops.add import add
 
     done = add(
@@ -44,4 +56,22 @@ def add_command(
         print_json({"ref": done.tagged, "digest": done.manifest.digest, "files": done.paths,
                     "ignored": done.ignored})  # fmt: skip
         return
+    click.echo(f"{done.tagged}@{done.manifest.digest}")
+
+
+def _add_dataset(app: App, name: Reference, directory: Path, force: bool, as_json: bool) -> None:
+    from xttsreg.ops.datasets import add_dataset
+
+    done = add_dataset(
+        app.store(create=True), name, directory, app.catalog(),
+        force=force, progress=app.progress(),
+    )  # fmt: skip
+    if done.hidden:
+        say(f"left out, hidden: {shortened(done.hidden)}")
+    if as_json:
+        print_json({"ref": done.tagged, "digest": done.manifest.digest, "kind": "dataset",
+                    "files": done.files, "size_bytes": done.size_bytes,
+                    "hidden": done.hidden})  # fmt: skip
+        return
+    say(f"{done.files} files, {human_size(done.size_bytes)}")
     click.echo(f"{done.tagged}@{done.manifest.digest}")

@@ -42,6 +42,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
+def shortened(names: Sequence[str], count: int = 5) -> str:
+    """The first few of many names, and how many more there are.
+
+    >>> shortened(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(map(printable, names[:count])) + more
+
+
 def say(line: str) -> None:
     """One line for people, on stderr."""
     click.echo(line, err=True)

@@ -22,13 +22,13 @@ from xttsreg.content.modelpack import (
 from xttsreg.content.reference import Reference
 from xttsreg.content.stream import Advance, digest_stream
 from xttsreg.errors import (
-    AlreadyExists,
     DigestMismatch,
     InvalidInputError,
     NotFoundError,
     SizeMismatch,
 )
 from xttsreg.ops import licensing
+from xttsreg.ops.naming import require_no_digest, require_same_meaning
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.durable import disk_errors
 from xttsreg.stores.layout import LayoutStore
@@ -101,10 +101,7 @@ def add(
         raise InvalidInputError(
             f"{directory}: not a directory", hint="give the directory that holds model.pth"
         )
-    if reference.digest:
-        raise InvalidInputError(
-            f"{reference}: add makes the digest, and takes none", hint=f"give {reference.tagged}"
-        )
+    require_no_digest(reference)
     item = catalog.find(reference)
     if item:
         plan = _plan_pinned(store, item, directory, catalog, progress)
@@ -112,12 +109,8 @@ def add(
         plan = _plan_own(reference, directory, catalog, progress)
     entry = plan.manifest.describe()
     # The name of a catalogued set follows the catalogue, as with fetch; any other is the user's.
-    existing = store.tags().get(plan.reference.tagged)
-    if existing and existing.digest != entry.digest and not (item or force):
-        raise AlreadyExists(
-            f"{plan.reference.tagged}: exists already, with other files",
-            hint="give another name or tag; --force moves this one",
-        )
+    if not (item or force):
+        require_same_meaning(store, plan.reference, entry)
     terms = licensing.terms_for(plan.reference.tagged, plan.manifest, catalog)
     acceptance = licensing.obtain(store, entry, plan.manifest, terms, ask)
     with store.writing():

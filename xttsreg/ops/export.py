@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xttsreg.content.artifacts import BASE, DATASET, LINEAGE, require_model
 from xttsreg.content.descriptor import CREATED, Descriptor
 from xttsreg.content.manifest import Manifest
 from xttsreg.content.modelpack import INFER_FILES, LICENSE_FILE, LICENSES, roles_of
@@ -58,6 +59,7 @@ def export(
     """
     entry = resolve(store, reference)
     manifest = read_manifest(store, entry)
+    require_model(reference, manifest)
     _require_usable(reference, manifest)
     mode = checkout(
         store, entry, directory, only=lambda path: roles_of(path) != _ONLY_TRAIN, progress=progress
@@ -80,20 +82,19 @@ def describe_origin(
 ) -> dict[str, Any]:
     """Where a voice comes from, for people who have only the folder."""
     notes = manifest.annotations
-    named = {lineage.BASE, lineage.DATASET, lineage.CONFIG}
-    prefix = lineage.BASE.removesuffix("base")
+    named = {BASE, DATASET, lineage.CONFIG}
     return {
         "reference": reference.tagged,
         "digest": entry.digest,
-        "base": notes.get(lineage.BASE),
-        "dataset": notes.get(lineage.DATASET),
+        "base": notes.get(BASE),
+        "dataset": notes.get(DATASET),
         "training_configuration": notes.get(lineage.CONFIG),
         "author": notes.get(lineage.AUTHOR),
         "created": notes.get(CREATED),
         "facts": {
-            key.removeprefix(prefix): value
+            key.removeprefix(LINEAGE): value
             for key, value in sorted(notes.items())
-            if key.startswith(prefix) and key not in named
+            if key.startswith(LINEAGE) and key not in named
         },
         "license": describe(store, reference.tagged, entry)["license"],
     }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xttsreg.content.artifacts import BASE, DATASET, LINEAGE
 from xttsreg.content.descriptor import CREATED, Descriptor
 from xttsreg.content.manifest import MANIFEST_TYPE, Manifest
 from xttsreg.content.modelpack import (
@@ -25,12 +26,7 @@ from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.base import read_manifest, resolve
 from xttsreg.stores.layout import LayoutStore
 
-_PREFIX = "io.xttsreg.lineage."
-BASE = _PREFIX + "base"
-"""``name:tag@digest`` of the weight set or voice that training started from."""
-DATASET = _PREFIX + "dataset"
-"""Digest over the dataset's files, see `training.dataset`."""
-CONFIG = _PREFIX + "config"
+CONFIG = LINEAGE + "config"
 """Digest of the training configuration, a layer of the voice."""
 AUTHOR = "org.opencontainers.image.authors"
 
@@ -127,7 +123,7 @@ def register_voice(
             CONFIG: digests[lineage.config_path],
             CREATED: lineage.created,
             AUTHOR: lineage.author,
-            **{_PREFIX + key: value for key, value in lineage.facts.items()},
+            **{LINEAGE + key: value for key, value in lineage.facts.items()},
         },
     )
     config, manifest = build_model(info, layers)

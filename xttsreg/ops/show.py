@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xttsreg.content.artifacts import BASE, count_files, kind_of
 from xttsreg.content.descriptor import CREATED, Descriptor
-from xttsreg.content.manifest import MANIFEST_TYPE, Manifest
+from xttsreg.content.manifest import MANIFEST_TYPE
 from xttsreg.content.modelpack import LICENSES, roles_of
 from xttsreg.ops import licensing
-from xttsreg.ops.lineage import BASE
 from xttsreg.stores.base import Store, read_manifest
 
 
@@ -29,15 +29,10 @@ def _row(store: Store, tagged: str, entry: Descriptor) -> dict[str, Any]:
         "digest": entry.digest,
         "kind": kind_of(manifest),
         "size_bytes": manifest.size_bytes,
-        "files": len(manifest.layers),
+        "files": count_files(manifest),
         "base": manifest.annotations.get(BASE),
         "created": manifest.annotations.get(CREATED),
     }
-
-
-def kind_of(manifest: Manifest) -> str:
-    """``voice`` for what was trained here, else ``weights``."""
-    return "voice" if BASE in manifest.annotations else "weights"
 
 
 def describe(store: Store, tagged: str, entry: Descriptor) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _named(store: LayoutStore, entry: Descriptor) -> Mapping[str, Descriptor]:
         parts = reachable(store, entry)
         return {digest: blob for digest, blob in parts.items() if digest != entry.digest}
     manifest = read_manifest(store, entry)
-    files = {layer.file_path or "layer": layer for layer in manifest.layers}
+    files = {layer.file_path or layer.digest: layer for layer in manifest.layers}
     return {"config": manifest.config, **files}
 
 

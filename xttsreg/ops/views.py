@@ -1,18 +1,20 @@
-"""A weight set as plain files with their real names: what people and the trainer read."""
+"""A set or a dataset as plain files with their real names: what people and the trainer read."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
 
 from xttsreg.content.descriptor import Descriptor
-from xttsreg.content.stream import Advance
+from xttsreg.content.packs import PACK_TYPE
 from xttsreg.errors import AlreadyExists, BlobNotFound, IntegrityError, InvalidModel
+from xttsreg.ops.packing import unpack
+from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores import durable
 from xttsreg.stores.base import read_manifest
@@ -59,19 +61,17 @@ def checkout(
     whole = read_manifest(store, entry).files()
     files = {path: layer for path, layer in whole.items() if only(path)}
     if not files:
-        raise InvalidModel(f"{entry.digest}: has no files", hint="give a weight set or a voice")
+        raise InvalidModel(f"{entry.digest}: has no files")
     _require_free(directory, files)
     with store.reading():
-        for path, layer in files.items():
-            with progress.task(f"check {path}", layer.size_bytes) as advance:
-                _require(store, path, layer, use_cache, advance)
-        with durable.disk_errors(directory):
+        _require(store, files, use_cache, progress)
+        with durable.disk_errors(directory, sum(layer.size_bytes for layer in files.values())):
             made = not directory.exists()
             durable.make_directory(directory)
             try:
                 with _unfinished(directory) as partial:
                     mode = _fill(store, files, partial, hardlink, progress)
-                    _move(files, partial, directory)
+                    _move(partial, directory)
             except BaseException:
                 if made and not any(directory.iterdir()):
                     directory.rmdir()
@@ -79,13 +79,19 @@ def checkout(
     return mode
 
 
-def _require_free(directory: Path, files: Collection[str]) -> None:
+def _require_free(directory: Path, files: Mapping[str, Descriptor]) -> None:
     """The directory is absent, empty, or what a checkout of these files has begun."""
     if directory.exists() and not directory.is_dir():
         raise AlreadyExists(f"{directory}: is a file", hint=_ELSEWHERE)
     names = {path.name for path in directory.iterdir()} if directory.exists() else set()
-    begun = _UNFINISHED in names
-    if names - ({_UNFINISHED, *(path.partition("/")[0] for path in files)} if begun else set()):
+    if _UNFINISHED not in names and names:
+        raise AlreadyExists(f"{directory}: not empty", hint=_ELSEWHERE)
+    if not any(layer.media_type == PACK_TYPE for layer in files.values()):
+        _require_begun(directory, names, {path.partition("/")[0] for path in files})
+
+
+def _require_begun(directory: Path, names: set[str], known: set[str]) -> None:
+    if names - {_UNFINISHED} - known:
         raise AlreadyExists(f"{directory}: not empty", hint=_ELSEWHERE)
 
 
@@ -114,40 +120,62 @@ def _unfinished(directory: Path) -> Iterator[Path]:
         raise
 
 
-def _move(files: Iterable[str], partial: Path, directory: Path) -> None:
+def _move(partial: Path, directory: Path) -> None:
     """Give finished files their place, durably."""
+    names = {path.name for path in directory.iterdir()}
+    _require_begun(directory, names, {path.name for path in partial.iterdir()})
     parents = {directory}
-    for path in files:
-        durable.make_directory((directory / path).parent)
-        (partial / path).replace(directory / path)
-        parents.add((directory / path).parent)
+    for path in sorted(path for path in partial.rglob("*") if not path.is_dir()):
+        target = directory / path.relative_to(partial)
+        if target.parent not in parents:
+            durable.make_directory(target.parent)
+            parents.add(target.parent)
+        path.replace(target)
     for parent in parents:
         durable.sync_directory(parent)
 
 
 def _require(
-    store: LayoutStore, path: str, layer: Descriptor, use_cache: bool, advance: Advance
+    store: LayoutStore, files: Mapping[str, Descriptor], use_cache: bool, progress: Progress
 ) -> None:
-    store.open(layer).close()
-    if not store.has(layer, use_cache=use_cache, advance=advance):
-        raise IntegrityError(
-            f"{path}: blob {layer.digest} is damaged in {store.root}",
-            hint="`xttsreg verify` shows what else is; fetch or import the set again to mend it",
-        )
+    """Prove every blob. Files with the same bytes are one."""
+    unique = {layer.digest: (path, layer) for path, layer in files.items()}
+
+    def one(item: tuple[str, Descriptor], cancel: Cancel) -> None:
+        path, layer = item
+        store.open(layer).close()
+        with progress.task(f"check {path}", layer.size_bytes) as advance:
+            right = store.has(layer, use_cache=use_cache, advance=cancel.watch(advance))
+        if not right:
+            raise IntegrityError(
+                f"{path}: blob {layer.digest} is damaged in {store.root}",
+                hint="`xttsreg verify` shows what else is; fetch or import the set again to mend "
+                "it",
+            )
+
+    in_parallel(one, unique.values())
 
 
 def _fill(
     store: LayoutStore,
-    files: dict[str, Descriptor],
+    files: Mapping[str, Descriptor],
     directory: Path,
     hardlink: bool,
     progress: Progress,
 ) -> Mode:
-    modes: list[Mode] = []
-    for path, layer in files.items():
+    def one(item: tuple[str, Descriptor], cancel: Cancel) -> Mode:
+        path, layer = item
+        if layer.media_type == PACK_TYPE:
+            with store.open(layer) as raw, progress.task(path, layer.size_bytes) as advance:
+                unpack(raw, layer, directory, cancel.watch(advance))
+            return "copy"
         target = directory / path
         durable.make_directory(target.parent)
-        modes.append(_place(store, layer, target, hardlink, progress, path))
+        return _place(store, layer, target, hardlink, progress, path)
+
+    modes = in_parallel(one, files.items())
+    if any(layer.media_type == PACK_TYPE for layer in files.values()):
+        durable.sync_all()  # once, instead of each of a hundred thousand small files
     order: tuple[Mode, ...] = ("hardlink", "copy", "reflink")
     return min(modes, key=order.index)
 

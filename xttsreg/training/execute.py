@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from xttsreg.catalog import Catalog
+from xttsreg.content.artifacts import kind_of, require_model
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.manifest import Manifest
 from xttsreg.content.modelpack import REVISION, TRAIN_FILES
@@ -91,6 +92,7 @@ def execute(
     reference = model or only_trainable(store)
     entry = resolve(store, reference)
     manifest = read_manifest(store, entry)
+    require_model(reference, manifest)
     terms = licensing.terms_for(reference.tagged, manifest, catalog)
     licensing.require(store, entry, manifest, terms, ask)
     with _state_directory(store) as state:
@@ -147,7 +149,8 @@ def only_trainable(store: LayoutStore) -> Reference:
     """
     found: dict[Any, list[str]] = {}  # several names of one manifest are one set
     for tagged, entry in store.tags().items():
-        if set(TRAIN_FILES) <= set(read_manifest(store, entry).files()):
+        manifest = read_manifest(store, entry)
+        if kind_of(manifest) in ("weights", "voice") and set(TRAIN_FILES) <= set(manifest.files()):
             found.setdefault(entry.digest, []).append(tagged)
     if not found:
         raise NotFoundError(

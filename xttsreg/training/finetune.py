@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xttsreg.catalog import Catalog
+from xttsreg.content.artifacts import BASE, require_model
 from xttsreg.content.modelpack import TRAIN_FILES
 from xttsreg.content.reference import Reference
 from xttsreg.errors import (
@@ -190,9 +191,10 @@ def _require_writable(store: LayoutStore) -> None:
 
 
 def _require_trainable(base: lineage.Base) -> None:
+    require_model(base.reference, base.manifest)
     missing = [name for name in TRAIN_FILES if name not in base.manifest.files()]
     if missing:
-        origin = base.manifest.annotations.get(lineage.BASE, "")
+        origin = base.manifest.annotations.get(BASE, "")
         source = origin.partition("@")[0] or "xtts_v2:main"
         raise InvalidModel(
             f"{base.reference.tagged}: cannot be trained on, it has no {', '.join(missing)}",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xttsreg.catalog import Catalog
+from xttsreg.content.artifacts import require_model
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.manifest import Manifest
 from xttsreg.content.modelpack import INFER_FILES, TRAIN_FILES
@@ -198,6 +199,7 @@ def _examine_model(
 
 
 def _check_files(subject: Subject) -> Checks:
+    require_model(subject.reference, subject.manifest)
     files = subject.manifest.files()
     missing = [name for name in TRAIN_FILES if name not in files]
     if missing:

@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
+from xttsreg.content.artifacts import require_model
 from xttsreg.content.reference import Reference
 from xttsreg.ops.views import checkout
 from xttsreg.stores import durable
-from xttsreg.stores.base import resolve
+from xttsreg.stores.base import read_manifest, resolve
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training.synth import SynthResult, synthesize
 
@@ -32,6 +33,7 @@ def speak(
         XttsregError: as `synthesize`.
     """
     entry = resolve(store, reference)
+    require_model(reference, read_manifest(store, entry))
     # Beside the blobs, so that links are possible; the model is only read, so links are enough.
     parent = store.state if store.is_writable() else None
     if parent:
