@@ -43,13 +43,13 @@ def bundle_command(
     done = bundle(store, tags, directory, progress=app.progress())
     if as_json:
         print_json({"directory": str(done.directory), "bundle": done.bundle.to_json(),
-                    "written_bytes": done.copied.size_bytes,
-                    "skipped_bytes": done.copied.skipped_bytes})  # fmt: skip
+                    "written_bytes": done.written.size_bytes,
+                    "skipped_bytes": done.written.skipped_bytes})  # fmt: skip
         return
     for ref in done.bundle.refs:
         say(f"{ref.ref}@{ref.digest}")
-    say(f"{human_size(done.copied.size_bytes)} written, "
-        f"{human_size(done.copied.skipped_bytes)} there already")  # fmt: skip
+    say(f"{human_size(done.written.size_bytes)} written, "
+        f"{human_size(done.written.skipped_bytes)} there already")  # fmt: skip
     click.echo(str(done.directory))
 
 

@@ -36,6 +36,15 @@ class Selection:
         entries = [entry.with_ref(None) for entry in (*self.tags.values(), *self.held)]
         return list({blob.digest: blob for blob in (*content, *entries)}.values())
 
+    def labels(self) -> dict[Digest, str]:
+        """A file name for each blob that stands for a file, for messages."""
+        return {
+            layer.digest: f"blobs/sha256/{layer.digest.hex} ({layer.file_path})"
+            for manifest in self.manifests.values()
+            for layer in manifest.layers
+            if layer.file_path
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Copied:
@@ -93,7 +102,7 @@ def copy(
     Raises:
         IntegrityError: the source has other bytes than it says; names the blob.
     """
-    job = _Job(source, target, _labels(selection), take_over, prove_source, progress)
+    job = _Job(source, target, selection.labels(), take_over, prove_source, progress)
     blobs = sorted(selection.blobs(), key=lambda blob: -blob.size_bytes)
 
     def one(blob: Descriptor, cancel: Cancel) -> Callable[[], None] | None:
@@ -157,13 +166,3 @@ class _Job:
             return target.stage_file(blob, path, advance, hardlink=self.take_over)
         with source.open(blob) as raw:
             return target.stage(blob, raw, advance)
-
-
-def _labels(selection: Selection) -> dict[Digest, str]:
-    """A file name for each blob, for messages."""
-    labels = {}
-    for manifest in selection.manifests.values():
-        for layer in manifest.layers:
-            if layer.file_path:
-                labels[layer.digest] = f"blobs/sha256/{layer.digest.hex} ({layer.file_path})"
-    return labels

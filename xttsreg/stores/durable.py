@@ -187,9 +187,9 @@ class BlobWriter:
         self._file.close()
         return self._temporary
 
-    def commit(self) -> None:
+    def commit(self, *, read_only: bool = True) -> None:
         """`finish` and `publish`."""
-        publish(self.finish(), self._target)
+        publish(self.finish(), self._target, read_only=read_only)
         self.committed = True
 
     def _check(self) -> None:
@@ -240,10 +240,11 @@ def remove_tree(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def publish(temporary: Path, target: Path) -> None:
+def publish(temporary: Path, target: Path, *, read_only: bool = True) -> None:
     """Give a finished, synced file its name. Read-only from now on, where the system knows that."""
-    with contextlib.suppress(PermissionError, NotImplementedError):
-        temporary.chmod(0o444)
+    if read_only:
+        with contextlib.suppress(PermissionError, NotImplementedError):
+            temporary.chmod(0o444)
     make_directory(target.parent)
     temporary.replace(target)
     sync_directory(target.parent)

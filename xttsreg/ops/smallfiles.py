@@ -1,0 +1,74 @@
+"""The small files that every stick has beside its blobs, for people and for other tools.
+
+A function of what is bundled, and of nothing else: the same content gives the same bytes, so that
+a second bundle changes nothing. Whatever else a stick should carry in plain sight is added here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xttsreg.content.canonical import dump_canonical
+from xttsreg.content.digest import Digest
+from xttsreg.content.manifest import Index
+from xttsreg.content.modelpack import LICENSE_FILE
+from xttsreg.content.stream import read_verified
+from xttsreg.ops.copy import Selection
+from xttsreg.stores.base import BlobSource
+from xttsreg.stores.layout import LAYOUT_FILE, LAYOUT_VERSION
+
+INDEX = "index.json"
+README = "README.txt"
+LICENSES_DIRECTORY = "licenses"
+NAMES = frozenset({LAYOUT_FILE, INDEX, README, LICENSES_DIRECTORY})
+"""What `small_files` puts at the top of a stick."""
+
+
+def small_files(source: BlobSource, selection: Selection) -> Mapping[str, bytes]:
+    """Path to bytes.
+
+    Raises:
+        BlobNotFound, IntegrityError: the source cannot give a file that is shown.
+    """
+    entries = [entry.with_ref(tagged) for tagged, entry in selection.tags.items()]
+    entries += [entry.with_ref(None) for entry in selection.held]
+    return {
+        LAYOUT_FILE: dump_canonical({"imageLayoutVersion": LAYOUT_VERSION}),
+        INDEX: Index(manifests=tuple(entries)).to_bytes(),
+        README: _readme(selection).encode("utf-8"),
+        **_licenses(source, selection),
+    }
+
+
+def _licenses(source: BlobSource, selection: Selection) -> dict[str, bytes]:
+    """The terms once more as files that a person can open without any tool of ours."""
+    found: dict[str, bytes] = {}
+    for tagged, entry in sorted(selection.tags.items()):
+        layer = selection.manifests[entry.digest].files().get(LICENSE_FILE)
+        if layer:
+            name = f"{LICENSES_DIRECTORY}/{tagged.replace('/', '-').replace(':', '-')}.txt"
+            if name.casefold() in map(str.casefold, found):  # team/x and team-x, :V1 and :v1
+                name = name.removesuffix(".txt") + f"-{Digest.of(tagged.encode()).short}.txt"
+            with source.open(layer) as raw:
+                found[name] = read_verified(raw, layer, what=name)
+    return found
+
+
+def _readme(selection: Selection) -> str:
+    lines = [f"  {tagged}  {entry.digest}" for tagged, entry in sorted(selection.tags.items())]
+    return "\r\n".join(
+        [
+            "This directory is an xttsreg bundle: weights for XTTS_v2, to be carried to a",
+            "machine without a network.",
+            "",
+            "It brings:",
+            *lines,
+            "",
+            "Check it with standard tools:   sha256sum -c SHA256SUMS",
+            "Take it in:                     xttsreg import .",
+            "Fine-tune without a network:    xttsreg train --model NAME:TAG --dataset DIR ...",
+            "",
+            "The terms of the weights travel with them, in licenses/. Read them.",
+            "",
+        ]
+    )
