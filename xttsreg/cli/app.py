@@ -28,6 +28,7 @@ VERBS = {
     "checkout": ("checkout", "Write a set as plain files with their real names."),
     "bundle": ("bundle", "Write a bundle for the way through the air gap."),
     "import": ("importing", "Check a bundle and take it in."),
+    "inventory": ("inventory", "Say what this store has, so that bundles bring only the rest."),
     "doctor": ("doctor", "Check machine, store and dataset before a training run."),
     "train": ("train", "Fine-tune XTTS_v2 offline and register the voice."),
     "runs": ("runs", "List the training runs and how far they came."),
