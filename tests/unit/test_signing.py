@@ -113,6 +113,18 @@ def test_a_certificate_that_has_expired(keys: Path, tmp_path: Path) -> None:
     refused(sign(DATA, tmp_path / "dave-cert.pub", NS), allowed)
 
 
+def test_a_signature_that_is_right_is_kept(keys: Path, tmp_path: Path) -> None:
+    key = SigningKey(make_key(tmp_path, "key", kind="ecdsa"))  # signs differently each time
+    first = key.sign(DATA, NS)
+    assert key.sign(DATA, NS) != first
+    assert key.sign_again(DATA, first, NS) == first
+    others = [sign(DATA, keys / "alice", NS), key.sign(DATA, "git"), b"x", None]
+    for data, before in ((b"other", first), *((DATA, other) for other in others)):
+        again = key.sign_again(data, before, NS)
+        assert again != before
+        assert check(data, again, NS, what="x").fingerprint == key.fingerprint()
+
+
 # --- bad ones -----------------------------------------------------------------------------------
 
 

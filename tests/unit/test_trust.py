@@ -16,7 +16,7 @@ from xttsreg.errors import (
 )
 from xttsreg.ops.received import FILE, Received, record, require_newest
 from xttsreg.ops.signing import Signer
-from xttsreg.ops.trust import Trust, find_trust
+from xttsreg.ops.trust import UNSIGNED, Trust, find_trust
 from xttsreg.stores.layout import LayoutStore
 
 NS = "n"
@@ -80,12 +80,12 @@ def test_a_file_that_is_named_must_be_there(
 
 def test_unsigned(tmp_path: Path) -> None:
     allowed = tmp_path / "allowed"
-    assert Trust().authenticate(b"x", None, NS, what="x") is None
+    assert Trust().authenticate(b"x", None, NS, what="x") == UNSIGNED
     with pytest.raises(SignatureMissing, match="not signed") as caught:
         Trust(allowed_signers=allowed).authenticate(b"x", None, NS, what="x")
     assert (caught.value.exit_code, "--allow-unsigned" in str(caught.value.hint)) == (4, True)
     lax = Trust(allowed_signers=allowed, allow_unsigned=True)
-    assert lax.authenticate(b"x", None, NS, what="x") is None
+    assert lax.authenticate(b"x", None, NS, what="x") == UNSIGNED
 
 
 @needs_ssh
@@ -94,9 +94,10 @@ def test_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed = allow(tmp_path / "allowed", alice=alice)
     good, bad = sign(b"x", alice, NS), sign(b"x", mallory, NS)
     strict = Trust(allowed_signers=allowed)
-    who = strict.authenticate(b"x", good, NS, what="x")
-    assert who
-    assert who.principal == "alice@lab"
+    origin = strict.authenticate(b"x", good, NS, what="x")
+    assert origin.signer
+    assert str(origin) == f"signed by alice@lab ({origin.signer.fingerprint})"
+    assert origin.to_json()["trusted"] is True
     # Whoever may be unsigned may not be signed wrongly.
     for trust in (strict, Trust(allowed_signers=allowed, allow_unsigned=True)):
         for data, signature in ((b"x", bad), (b"y", good)):
@@ -106,11 +107,16 @@ def test_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SignatureInvalid, match="revokes"):
         Trust(allowed_signers=allowed, revoked=krl).authenticate(b"x", good, NS, what="x")
     # Without a trust file: the key, but no name; and still no other bytes.
-    assert Trust().authenticate(b"x", good, NS, what="x") == Signer(who.fingerprint)
+    nameless = Trust().authenticate(b"x", good, NS, what="x")
+    assert nameless.signer == Signer(origin.signer.fingerprint)
+    assert "no trust file" in str(nameless)
+    assert nameless.to_json()["trusted"] is False
     with pytest.raises(SignatureInvalid):
         Trust().authenticate(b"y", good, NS, what="x")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert Trust().authenticate(b"x", good, NS, what="x") is None
+    unchecked = Trust().authenticate(b"x", good, NS, what="x")
+    assert "not checked" in str(unchecked)
+    assert unchecked.to_json()["trusted"] is False
     with pytest.raises(MissingDependency):
         strict.authenticate(b"x", good, NS, what="x")
 

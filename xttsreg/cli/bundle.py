@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from xttsreg.cli.context import App, common_options, json_option, license_option, pass_app
-from xttsreg.cli.output import human_size, print_json, say
+from xttsreg.cli.output import human_size, print_json, printable, say
+from xttsreg.cli.signatures import sign_option, signing_key, trust_options
 from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidInputError
 
@@ -21,26 +22,50 @@ if TYPE_CHECKING:
 @click.argument("what", nargs=-1, required=True, metavar="RECIPE.toml | REF...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
               help="Where to write it, e.g. a folder on the stick.")  # fmt: skip
+@sign_option
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path),
+    metavar="INVENTORY",
+    help="Leave out what this `xttsreg inventory` of the other side lists.",
+)
+@click.option(
+    "--thin", is_flag=True, help="Leave out the bases of voices and runs: the other side has them."
+)
+@trust_options
 @license_option
 @json_option
 @common_options
 @pass_app
 def bundle_command(
-    app: App, what: tuple[str, ...], output: Path | None, accept_license: bool, as_json: bool
-) -> None:
+    app: App, what: tuple[str, ...], output: Path | None, sign: Path | None, since: Path | None,
+    thin: bool, trust: Path | None, revoked: Path | None, allow_unsigned: bool,
+    accept_license: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Write a bundle of these sets and voices, fetching first what the store lacks.
 
     A bundle that is there already is brought up to date: what is right is not written again.
+    The trust options are for the inventory of --since.
     """
     from xttsreg.ops.bundle import bundle
+    from xttsreg.ops.inventory import read_inventory
+    from xttsreg.ops.trust import find_trust
 
     references, default = _read(what)
     directory = output or default
     if directory is None:
         raise InvalidInputError("where to? no output was given", hint="add -o DIR")
+    key = signing_key(sign)
+    inventory = None
+    if since:
+        inventory, origin = read_inventory(
+            since, find_trust(trust, revoked, allow_unsigned=allow_unsigned)
+        )
+        say(f"inventory of {printable(inventory.created)}: {printable(str(origin))}")
     store = app.store(create=True)
     tags = {ref.tagged: _provide(app, store, ref, accept_license) for ref in references}
-    done = bundle(store, tags, directory, progress=app.progress())
+    done = bundle(store, tags, directory, key=key, since=inventory, thin=thin,
+                  progress=app.progress())  # fmt: skip
     if as_json:
         print_json({"directory": str(done.directory), "bundle": done.bundle.to_json(),
                     "written_bytes": done.written.size_bytes,
@@ -50,6 +75,11 @@ def bundle_command(
         say(f"{ref.ref}@{ref.digest}")
     say(f"{human_size(done.written.size_bytes)} written, "
         f"{human_size(done.written.skipped_bytes)} there already")  # fmt: skip
+    if done.bundle.requires:
+        left_bytes = sum(blob.size_bytes for blob in done.bundle.requires)
+        say(f"{human_size(left_bytes)} left out: the other side has them")
+    if key:
+        say(f"signed with the key {key.fingerprint()}")
     click.echo(str(done.directory))
 
 

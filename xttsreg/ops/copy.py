@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xttsreg.content.descriptor import Descriptor
@@ -84,6 +84,8 @@ def copy(
     take_over: bool = False,
     together: bool = True,
     prove_source: bool = False,
+    elsewhere: Collection[Digest] = (),
+    before_names: Callable[[], None] = lambda: None,
     progress: Progress = QUIET,
 ) -> Copied:
     """Copy a selection. Names appear once every blob is there and proven.
@@ -97,13 +99,17 @@ def copy(
             when it is done, and an interrupted copy goes on from there.
         prove_source: Also read the blobs that the target has already, so that a damaged source
             is noticed whatever was copied from it before.
+        elsewhere: Blobs that the source lacks, and of which the caller knows that the target has
+            them.
+        before_names: Called when every blob is there and proven, before the first name appears.
         progress: Watches.
 
     Raises:
         IntegrityError: the source has other bytes than it says; names the blob.
     """
     job = _Job(source, target, selection.labels(), take_over, prove_source, progress)
-    blobs = sorted(selection.blobs(), key=lambda blob: -blob.size_bytes)
+    wanted = [blob for blob in selection.blobs() if blob.digest not in elsewhere]
+    blobs = sorted(wanted, key=lambda blob: -blob.size_bytes)
 
     def one(blob: Descriptor, cancel: Cancel) -> Callable[[], None] | None:
         publish = job.stage(blob, cancel)
@@ -116,6 +122,7 @@ def copy(
         for publish in publishers if together else []:
             if publish:
                 publish()
+        before_names()
         for tagged, entry in selection.tags.items():
             target.tag(tagged, entry)
         for entry in selection.held:

@@ -9,9 +9,14 @@ from xttsreg.content.bundle import Bundle, blob_path
 from xttsreg.content.manifest import Index
 from xttsreg.errors import AlreadyExists, BlobNotFound, BundleMismatch, IntegrityError
 from xttsreg.ops.copy import Copied, Selection, copy, select
+from xttsreg.ops.gate import Gate
 from xttsreg.ops.progress import QUIET, Progress
-from xttsreg.ops.reading import AGAIN, CheckSignature, Volume, accept_unsigned, read_volume
+from xttsreg.ops.reading import AGAIN, Volume, read_volume
+from xttsreg.ops.thin import require_present
+from xttsreg.ops.trust import Origin, Trust
 from xttsreg.stores.layout import LayoutStore
+
+_ANYBODY = Trust()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +26,12 @@ class Imported:
     Attributes:
         bundle: The bundle's listing.
         copied: What was new, and what the store had already.
+        origin: Who signed it.
     """
 
     bundle: Bundle
     copied: Copied
+    origin: Origin
 
 
 class _Stick(LayoutStore):
@@ -44,7 +51,8 @@ def import_bundle(
     store: LayoutStore,
     *,
     force: bool = False,
-    check: CheckSignature = accept_unsigned,
+    trust: Trust = _ANYBODY,
+    allow_older: bool = False,
     progress: Progress = QUIET,
 ) -> Imported:
     """Take a bundle in.
@@ -56,7 +64,8 @@ def import_bundle(
         directory: The bundle.
         store: Where to.
         force: Names that the store uses for something else are moved.
-        check: Of the signature.
+        trust: Whose signatures count.
+        allow_older: Take a bundle that is older than one that came from the same signer before.
         progress: Watches.
 
     Raises:
@@ -65,14 +74,30 @@ def import_bundle(
         AlreadyExists: a name means something else in the store.
         IntegrityError: a file is missing, too many, of another size, or has other bytes; names it.
             The store is as it was.
+        SignatureMissing, SignatureInvalid, OlderBundle: it is not from whom it should be.
+        BaseMissing: what a thin bundle builds on is not in the store.
     """
-    volume = read_volume(directory, check=check)
+    gate = Gate(trust=trust, allow_older=allow_older)
+    volume = read_volume(directory, check=gate.check)
+    gate.admit(store, volume.bundle)
     source = _Stick(volume)
     selection = _selection(source, volume.bundle)
     if not force:
         _require_same_meaning(store, selection)
-    copied = copy(source, store, selection, take_over=True, prove_source=True, progress=progress)
-    return Imported(volume.bundle, copied)
+    require_present(store, volume.bundle, progress=progress)
+    with store.writing():
+        require_present(store, volume.bundle)  # again: from here on `gc` waits
+        copied = copy(
+            source,
+            store,
+            selection,
+            elsewhere={blob.digest for blob in volume.bundle.requires},
+            take_over=True,
+            prove_source=True,
+            progress=progress,
+            before_names=lambda: gate.record(store, volume.bundle),
+        )
+    return Imported(volume.bundle, copied, gate.origin)
 
 
 def _require_same_meaning(store: LayoutStore, selection: Selection) -> None:

@@ -17,8 +17,8 @@ from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidInputError, XttsregError
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
-from xttsreg.ops.signing import INVENTORY_NAMESPACE, Signer, SigningKey
-from xttsreg.ops.trust import Trust
+from xttsreg.ops.signing import INVENTORY_NAMESPACE, SigningKey
+from xttsreg.ops.trust import Origin, Trust
 from xttsreg.stores import durable
 from xttsreg.stores.base import reachable, read_manifest
 from xttsreg.stores.layout import LayoutStore
@@ -95,7 +95,7 @@ def write_inventory(inventory: Inventory, path: Path, *, key: SigningKey | None 
                 durable.write_atomic(target, content, temporary=temporary)
 
 
-def read_inventory(path: Path, trust: Trust) -> tuple[Inventory, Signer | None]:
+def read_inventory(path: Path, trust: Trust) -> tuple[Inventory, Origin]:
     """Read an inventory of the other side, and who signed it.
 
     Raises:
@@ -108,8 +108,8 @@ def read_inventory(path: Path, trust: Trust) -> tuple[Inventory, Signer | None]:
             f"{path}: no such file", hint="`xttsreg inventory -o FILE` on the other side writes it"
         )
     signature = _read(signature_path(path))
-    signer = trust.authenticate(data, signature, INVENTORY_NAMESPACE, what=str(path))
-    return Inventory.parse(data), signer
+    origin = trust.authenticate(data, signature, INVENTORY_NAMESPACE, what=str(path))
+    return Inventory.parse(data), origin
 
 
 def signature_path(path: Path) -> Path:

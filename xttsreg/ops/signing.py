@@ -89,6 +89,21 @@ class SigningKey:
         check(data, done.stdout, namespace, what="the signature just made")
         return done.stdout
 
+    def sign_again(self, data: bytes, before: bytes | None, namespace: str) -> bytes:
+        """``before`` if that is a signature of these bytes by this key, else a new one.
+
+        Not every kind of key gives the same bytes twice, and people need not be asked twice.
+
+        Raises:
+            InvalidInputError, SigningFailed, MissingDependency: as `sign`.
+        """
+        if before is not None:
+            with contextlib.suppress(SignatureInvalid):
+                signer = check(data, before, namespace, what="the signature that is there")
+                if signer.fingerprint == self.fingerprint():
+                    return before
+        return self.sign(data, namespace)
+
     def fingerprint(self) -> str:
         """Of the key; needs no passphrase.
 

@@ -40,6 +40,28 @@ class Omitted:
         return Omitted(self.digests | other.digests, tuple(refs[key] for key in sorted(refs)))
 
 
+def omit(
+    store: LayoutStore, selection: Selection, *, since: Inventory | None, thin: bool
+) -> Omitted:
+    """What a bundle of this selection leaves out.
+
+    Args:
+        store: Has the selection.
+        selection: What is bundled.
+        since: What the other side has, if that is known.
+        thin: The other side has the bases of voices and runs.
+
+    Raises:
+        InvalidInputError, NotFoundError: as `omit_bases`.
+    """
+    omitted = Omitted()
+    if since:
+        omitted |= omit_listed(store, selection, since)
+    if thin:
+        omitted |= omit_bases(store, selection)
+    return omitted
+
+
 def omit_listed(store: LayoutStore, selection: Selection, inventory: Inventory) -> Omitted:
     """Leave out what the other side's inventory lists."""
     heavy = _heavy(selection)

@@ -16,6 +16,39 @@ REVOKED_VARIABLE = "XTTSREG_REVOKED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where something comes from, as far as this machine can tell.
+
+    Attributes:
+        signed: There is a signature.
+        signer: Whose it is; None: unsigned, or nobody could look.
+    """
+
+    signed: bool = False
+    signer: Signer | None = None
+
+    def __str__(self) -> str:
+        """For people, on one line."""
+        if self.signer and self.signer.principal:
+            return f"signed by {self.signer}"
+        if self.signer:
+            return f"signed with the key {self.signer}; no trust file says whose that is"
+        return "signed, but not checked: ssh-keygen is not there" if self.signed else "not signed"
+
+    def to_json(self) -> dict[str, str | bool | None]:
+        """For programs. ``trusted``: a trust file knows the key."""
+        return {
+            "signed": self.signed,
+            "trusted": bool(self.signer and self.signer.principal),
+            "principal": self.signer.principal if self.signer else None,
+            "fingerprint": self.signer.fingerprint if self.signer else None,
+        }
+
+
+UNSIGNED = Origin()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
     """The policy of this machine.
 
@@ -32,7 +65,7 @@ class Trust:
 
     def authenticate(
         self, data: bytes, signature: bytes | None, namespace: str, *, what: str
-    ) -> Signer | None:
+    ) -> Origin:
         """Who signed these bytes. To be asked before anything in them is believed or parsed.
 
         Args:
@@ -42,8 +75,7 @@ class Trust:
             what: Name of the bytes, for messages.
 
         Returns:
-            The signer; without a principal where no trust file is configured. None: unsigned, or
-            signed but neither a trust file nor an ssh-keygen is there to say more.
+            The origin. Its signer has no principal where no trust file is configured.
 
         Raises:
             SignatureMissing: unsigned, and that is not allowed.
@@ -52,13 +84,14 @@ class Trust:
         """
         if signature is None:
             self._allow_unsigned(what)
-            return None
+            return UNSIGNED
         if self.allowed_signers is None:
             try:
-                return signing.check(data, signature, namespace, what=f"{what}.sig")
+                signer = signing.check(data, signature, namespace, what=f"{what}.sig")
             except MissingDependency:
-                return None  # nobody asked for the signature to be checked
-        return signing.verify(
+                return Origin(signed=True)  # nobody asked for the signature to be checked
+            return Origin(signed=True, signer=signer)
+        signer = signing.verify(
             data,
             signature,
             namespace,
@@ -66,6 +99,7 @@ class Trust:
             revoked=self.revoked,
             what=f"{what}.sig",
         )
+        return Origin(signed=True, signer=signer)
 
     def _allow_unsigned(self, what: str) -> None:
         if self.allowed_signers is not None and not self.allow_unsigned:

@@ -1,0 +1,53 @@
+"""Who may bring a bundle into a store: asked before anything of it is parsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xttsreg.content.bundle import SUMS, Bundle
+from xttsreg.ops import received
+from xttsreg.ops.received import Received
+from xttsreg.ops.signing import BUNDLE_NAMESPACE
+from xttsreg.ops.trust import UNSIGNED, Origin, Trust
+from xttsreg.stores.layout import LayoutStore
+
+
+@dataclass(slots=True, kw_only=True)
+class Gate:
+    """The rules for what comes in.
+
+    Attributes:
+        trust: Whose signatures count.
+        allow_older: Take a bundle that is older than one that came before.
+        origin: Of the volume that was looked at last.
+    """
+
+    trust: Trust
+    allow_older: bool = False
+    origin: Origin = UNSIGNED
+
+    def check(self, sums: bytes, signature: bytes | None) -> None:
+        """Hold the bytes of ``SHA256SUMS`` against their signature; nothing was parsed so far.
+
+        Raises:
+            SignatureMissing, SignatureInvalid, MissingDependency: as `Trust.authenticate`.
+        """
+        self.origin = self.trust.authenticate(sums, signature, BUNDLE_NAMESPACE, what=SUMS)
+
+    def admit(self, store: LayoutStore, bundle: Bundle) -> None:
+        """Make sure that nobody plays back an old bundle. The lists are proven by now.
+
+        Raises:
+            OlderBundle: a newer one of the same key is known, and that was not asked for.
+        """
+        if self.origin.signer and not self.allow_older:
+            received.require_newest(store, self.origin.signer, _brief(bundle))
+
+    def record(self, store: LayoutStore, bundle: Bundle) -> None:
+        """Remember the bundle. To be called when all of it is proven, before its names appear."""
+        if self.origin.signer:
+            received.record(store, self.origin.signer, _brief(bundle))
+
+
+def _brief(bundle: Bundle) -> Received:
+    return Received(sequence=bundle.sequence, bundle_id=bundle.bundle_id, created=bundle.created)
