@@ -69,7 +69,8 @@ def bundle_command(
     if as_json:
         print_json({"directory": str(done.directory), "bundle": done.bundle.to_json(),
                     "written_bytes": done.written.size_bytes,
-                    "skipped_bytes": done.written.skipped_bytes})  # fmt: skip
+                    "skipped_bytes": done.written.skipped_bytes,
+                    "signed_by": key.fingerprint() if key else None})  # fmt: skip
         return
     for ref in done.bundle.refs:
         say(f"{ref.ref}@{ref.digest}")

@@ -7,6 +7,7 @@ the small files. Blobs and parts are left to whoever copies them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,7 @@ def read_volume(directory: Path, *, check: CheckSignature = accept_unsigned) -> 
     """
     _require_lists(directory)
     sums, listing = _read(directory / SUMS), _read(directory / LISTING)
-    signature = directory / SIGNATURE
-    check(sums, _read(signature) if signature.exists() else None)
+    check(sums, _read_signature(directory / SIGNATURE))
     bundle, number = parse_lists(sums, listing)
     _compare(directory, bundle, number)
     small = _read_small(directory, bundle, number)
@@ -188,6 +188,15 @@ def prove_small(path: str, data: bytes, expected: Digest) -> bytes:
     if actual != expected:
         raise BundleMismatch(f"{path}: digest is {actual}, expected {expected}", hint=AGAIN)
     return data
+
+
+def _read_signature(path: Path) -> bytes | None:
+    """The signature; None only if nothing at all is there."""
+    if not os.path.lexists(path):
+        return None
+    if not path.is_file() or path.is_symlink():
+        raise BundleMismatch(f"{SIGNATURE}: not a regular file", hint=AGAIN)
+    return _read(path)
 
 
 def _read(path: Path) -> bytes:

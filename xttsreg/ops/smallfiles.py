@@ -65,6 +65,9 @@ def _readme(selection: Selection) -> str:
             *lines,
             "",
             "Check it with standard tools:   sha256sum -c SHA256SUMS",
+            "Check who made it, if SHA256SUMS.sig is here (whose keys, must come another way):",
+            "  ssh-keygen -Y verify -f allowed_signers -I WHO -n xttsreg-bundle-v1"
+            " -s SHA256SUMS.sig < SHA256SUMS",
             "Take it in:                     xttsreg import .",
             "Fine-tune without a network:    xttsreg train --model NAME:TAG --dataset DIR ...",
             "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from xttsreg.content.artifacts import BASE
 from xttsreg.content.bundle import Bundle, BundleRef
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
@@ -13,7 +14,6 @@ from xttsreg.content.manifest import Manifest
 from xttsreg.content.reference import Reference
 from xttsreg.errors import BaseMissing, InvalidInputError, NotFoundError
 from xttsreg.ops.copy import Selection
-from xttsreg.ops.lineage import BASE
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.base import read_manifest, resolve
