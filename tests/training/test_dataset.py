@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import wave
 
 import pytest
 
@@ -64,24 +66,107 @@ def test_empty_metadata(broken):
         check_dataset(quick(broken))
 
 
-def test_metadata_with_a_short_line(broken):
-    with (broken / "metadata.csv").open("a") as stream:
-        stream.write("clip_0001|only two\n")
-    with pytest.raises(InvalidDataset, match="line 7: 2 columns"):
-        check_dataset(quick(broken))
-
-
 def test_missing_clip_is_named(broken):
     (broken / "wavs" / "clip_0003.wav").unlink()
     with pytest.raises(InvalidDataset, match=r"1 of 6 clips.*clip_0003\.wav"):
         check_dataset(quick(broken))
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"RIFF\x00\x00"])
-def test_unreadable_clip_is_named(broken, content):
-    (broken / "wavs" / "clip_0002.wav").write_bytes(content)
-    with pytest.raises(InvalidDataset, match=r"clip_0002\.wav"):
+def text_file(path):
+    path.write_text("<html>")
+
+
+def empty_file(path):
+    path.write_bytes(b"")
+
+
+def half(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def half_flac(path):
+    """Found by its last sample: its header says how many there are, not how many bytes."""
+    soundfile = pytest.importorskip("soundfile")
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples, rate, format="FLAC")
+    half(path)
+
+
+def no_sample(path):
+    with wave.open(str(path), "wb") as stream:
+        stream.setparams((1, 2, 22050, 0, "NONE", ""))
+
+
+def not_a_number(path):
+    soundfile = pytest.importorskip("soundfile")
+    samples, rate = soundfile.read(path)
+    samples[len(samples) // 2] = float("nan")
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+
+
+def directory(path):
+    path.unlink()
+    path.mkdir()
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def circle(path):
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (text_file, "not readable as audio"),
+        (empty_file, "is an empty file"),
+        (half, "is cut off, [0-9]+ of [0-9]+ bytes"),
+        (half_flac, "cut off|not readable"),
+        (no_sample, "has no samples"),
+        (not_a_number, "are no numbers"),
+        (directory, "is a directory"),
+        (pipe, "is no regular file"),
+        (circle, "1 of 6 clips are missing"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_unreadable_clip_is_named(broken, spoil, message):
+    clip = broken / "wavs" / "clip_0002.wav"
+    spoil(clip)
+    with pytest.raises(InvalidDataset, match=message) as caught:
         check_dataset(quick(broken))
+    assert str(clip) in caught.value.message
+    assert "lines" in caught.value.hint
+
+
+def test_a_clip_that_was_written_to_a_pipe_does_not_know_its_length(broken):
+    with (broken / "wavs" / "clip_0001.wav").open("r+b") as stream:
+        stream.seek(40)
+        stream.write(b"\xff" * 4)
+    assert check_dataset(quick(broken)).clips == 6
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("", "remove the line"),
+        ("clip_0001|Hello.", "third column"),
+        ("clip_0001,Hello,Hello", "not by commas"),
+        ("clip_0001\tHello\tHello", "not by tabs"),
+        ("clip_0001 Hello", "separate the columns by |"),
+    ],
+)
+def test_a_line_with_too_few_columns_says_what_to_do(broken, line, hint):
+    with (broken / "metadata.csv").open("a") as stream:
+        stream.write(f"{line}\n")
+    with pytest.raises(InvalidDataset, match="line 7: ") as caught:
+        check_dataset(quick(broken))
+    assert hint in caught.value.hint
 
 
 def test_unusable_clips_are_counted_and_left_out(broken, tiny):

@@ -95,12 +95,39 @@ def test_exit_code_is_the_first_failures(tmp_path, capsys):
     assert failed[1]["exit_code"] == 2
 
 
-def test_table_for_people_is_one_line_each(tmp_path, capsys):
-    store = filled_store(tmp_path / "store", make_small_set(tmp_path / "weights"))
-    assert main(["doctor", "--store", str(store.root), "--model", "own:v1"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+@pytest.mark.train
+def test_table_for_people_is_one_line_each(stocked, capsys):
+    assert main(["doctor", "--store", str(stocked.store.root), "--model", "tiny:main"]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
     assert {line.split()[0] for line in lines} <= {"OK", "WARN"}
     assert any("weights" in line and "digests right" in line for line in lines)
+    assert any("contents" in line and "go together" in line for line in lines)
+    assert printed.err.endswith(" 0 failures\n")
+
+
+def test_files_that_are_not_what_they_are_called(tmp_path, capsys):
+    store = filled_store(tmp_path / "store", make_small_set(tmp_path / "weights"))
+    assert main(["doctor", "--store", str(store.root), "--model", "own:v1"]) == 4
+    assert "own:v1/model.pth: neither a zip archive nor a pickle" in capsys.readouterr().out
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(
+    ("replaced", "code", "text"),
+    [
+        ({"dvae": "mel_stats"}, 2, "own:v1/dvae.pth is of the kind mel_stats, not dvae"),
+        ({"vocab": b'{"model": {"vocab": {"a": 1}}}'}, 4, "has 2 tokens"),
+    ],
+)
+def test_files_that_do_not_go_together(variant, tiny, tmp_path, capsys, replaced, code, text):
+    def content(value):
+        return (tiny / f"{value}.pth").read_bytes() if isinstance(value, str) else value
+
+    view = variant(**{name: content(value) for name, value in replaced.items()})
+    store = filled_store(tmp_path / "store", view)
+    assert main(["doctor", "--store", str(store.root), "--model", "own:v1"]) == code
+    assert text in capsys.readouterr().out
 
 
 def test_a_damaged_blob_is_a_failure_4(tmp_path, capsys):
@@ -211,7 +238,7 @@ def test_odd_clips_are_named_and_trained_on(data, tts):
     write_wav(wavs / "clip_0002.wav", width=1)
     write_wav(wavs / "clip_0003.wav", rate=96000)
     write_wav(wavs / "clip_0004.wav", rate=8000)
-    write_wav(wavs / "clip_0005.wav", seconds=0)
+    write_wav(wavs / "clip_0005.wav", seconds=0.2)
     found = findings(data)
     assert [message for _, message in found["audio"]] == [
         "1 clip with several channels",

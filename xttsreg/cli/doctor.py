@@ -60,8 +60,13 @@ def doctor_command(
         return code
     _print(checks)
     counts = {level: sum(check.level == level for check in checks) for level in _LOOKS}
-    say(f"{counts['ok']} fine, {counts['warn']} warnings, {counts['fail']} failures")
+    warnings, failures = _count(counts["warn"], "warning"), _count(counts["fail"], "failure")
+    say(f"{counts['ok']} fine, {warnings}, {failures}")
     return code
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 _LOOKS = {"ok": ("OK", "green"), "warn": ("WARN", "yellow"), "fail": ("FAIL", "red")}

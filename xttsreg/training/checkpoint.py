@@ -86,7 +86,9 @@ def load_model_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         held = ", ".join(map(str, list(content)[:4])) if isinstance(content, dict) else "a tensor"
         raise InvalidModel(
-            f"{path}: no XTTS checkpoint, it has no 'model' entry (it holds {held or 'nothing'})"
+            f"{path}: no XTTS checkpoint, it has no 'model' entry (it holds {held or 'nothing'})",
+            hint="XTTS wants the tensors under the key 'model', named gpt... or xtts.gpt...; "
+            "`xttsreg inspect FILE.pth` says what a file is",
         )
     names = ((name.removeprefix("xtts."), value) for name, value in state.items())
     return {name: value for name, value in names if not name.startswith(_NOT_XTTS)}

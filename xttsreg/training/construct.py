@@ -10,6 +10,7 @@ from typing import Any
 from xttsreg.errors import IntegrityError, InvalidModel, RestoreIncomplete
 from xttsreg.training.blank import no_random_weights
 from xttsreg.training.checkpoint import load_checked, load_model_state, safe_loading
+from xttsreg.training.explain import first_line, memory_explained
 
 TRAIN_FILES = ("model.pth", "dvae.pth", "mel_stats.pth", "vocab.json")
 _ONLY_TRAIN = {"dvae.pth", "mel_stats.pth"}
@@ -52,8 +53,7 @@ def check_fit(view: Path) -> None:
     state = load_model_state(view / "model.pth")
     _check_vocab(view / "vocab.json", state.get("gpt.text_embedding.weight"))
     _check_mel_stats(view / "mel_stats.pth", state.get("mel_stats"))
-    if not isinstance(load_checked(view / "dvae.pth"), dict):
-        raise InvalidModel(f"{view / 'dvae.pth'}: no DVAE checkpoint")
+    _check_dvae(view / "dvae.pth")
 
 
 def construct(config: Any, view: Path) -> Any:
@@ -78,10 +78,8 @@ def construct(config: Any, view: Path) -> Any:
 
     check_fit(view)
     try:
-        with safe_loading(), no_random_weights():
+        with memory_explained("the model was built"), safe_loading(), no_random_weights():
             return GPTTrainer.init_from_config(config)
-    except MemoryError:
-        raise
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, EOFError) as error:
         names = _MISMATCH.findall(str(error))
         if names:
@@ -90,9 +88,9 @@ def construct(config: Any, view: Path) -> Any:
                 different=names,
                 hint=_FIT_HINT,
             ) from error
-        line = (str(error).strip() or "no message").splitlines()[0]
         raise IntegrityError(
-            f"{view}: the model cannot be built from these files: {type(error).__name__}: {line}"
+            f"{view}: the model cannot be built from these files: {first_line(error)}",
+            hint=_FIT_HINT,
         ) from error
 
 
@@ -121,6 +119,25 @@ def _check_vocab(vocab: Path, embedding: Any) -> None:
         )
 
 
+def _check_dvae(path: Path) -> None:
+    """Find the state that lies one level too deep; torch passes over it without a word."""
+    content = load_checked(path)
+    if not isinstance(content, dict):
+        raise InvalidModel(
+            f"{path}: no DVAE checkpoint, it holds no names",
+            hint="`xttsreg inspect` says what it is",
+        )
+    for key, inner in content.items():
+        if isinstance(inner, dict) and any(str(name).startswith("decoder.") for name in inner):
+            raise RestoreIncomplete(
+                f"{path}: the DVAE is nested under the key {key!r}, so that nothing of it would be "
+                "restored",
+                unexpected=[str(key)],
+                hint=f"save what lies under {key!r} as dvae.pth, or bring the published file: "
+                "xttsreg fetch xtts_v2",
+            )
+
+
 def _check_mel_stats(path: Path, in_model: Any) -> None:
     stats = load_checked(path)
     wanted = tuple(in_model.shape) if in_model is not None else (80,)
@@ -131,3 +148,18 @@ def _check_mel_stats(path: Path, in_model: Any) -> None:
             different=["mel_stats"],
             hint=_FIT_HINT,
         )
+    unusable = count_unusable(stats)
+    if unusable:
+        raise RestoreIncomplete(
+            f"{path}: {unusable} of {len(stats)} values are zero or no numbers: spectrograms are "
+            "divided by them, and the loss would be nan",
+            different=["mel_stats"],
+            hint="bring the published file: xttsreg fetch xtts_v2",
+        )
+
+
+def count_unusable(stats: Any) -> int:
+    """Return how many values of the mel statistics nothing can be divided by."""
+    import torch
+
+    return int((~torch.isfinite(stats) | (stats == 0)).sum())

@@ -26,6 +26,7 @@ from xttsreg.ops.views import check_after, checkout
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training import preflight, runs
 from xttsreg.training.environment import require_training
+from xttsreg.training.explain import named_as
 from xttsreg.training.reference_clip import check_reference
 from xttsreg.training.register import register
 from xttsreg.training.request import Request, Voice
@@ -157,14 +158,15 @@ def _train(
     mode = checkout(store, entry, view, hardlink=True, use_cache=False, progress=progress)
     progress.note(f"weights: {base.reference.tagged}, checked, by {mode}")
     try:
-        run = train(
-            view,
-            request.options,
-            output,
-            origin=origin,
-            resume=known_dataset is not None,
-            on_event=on_event,
-        )
+        with named_as(base.reference.tagged, view):
+            run = train(
+                view,
+                request.options,
+                output,
+                origin=origin,
+                resume=known_dataset is not None,
+                on_event=on_event,
+            )
         for violation in run.violations:
             progress.note(f"refused, and gone on without: {violation}")
         if mode == "hardlink":

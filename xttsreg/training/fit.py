@@ -14,6 +14,7 @@ from typing import Any
 from xttsreg.errors import InsufficientSpace, OfflineViolation, StoreError, XttsregError
 from xttsreg.training.dataset import LoadedDataset
 from xttsreg.training.environment import versions
+from xttsreg.training.explain import chain, first_line, out_of_memory
 from xttsreg.training.guard import OfflineGuard
 from xttsreg.training.keeper import Keeper
 from xttsreg.training.metrics import Event, Recorder
@@ -172,8 +173,7 @@ class Fit:
 
 
 def _explained(error: Exception, output: Path) -> XttsregError:
-    origin: BaseException | None = error
-    while origin is not None:
+    for origin in chain(error):
         if isinstance(origin, OfflineViolation):
             return origin
         if isinstance(origin, OSError) and origin.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -181,12 +181,14 @@ def _explained(error: Exception, output: Path) -> XttsregError:
             return InsufficientSpace(
                 str(output), needed_bytes=1, free_bytes=free_bytes, hint=_go_on(output)
             )
-        origin = origin.__cause__ or origin.__context__
-    line = (str(error).strip() or "no message").splitlines()[0]
+    if out_of_memory(error):
+        return XttsregError(
+            f"training stopped, memory ran out: {first_line(error)}",
+            hint="begin anew with half the --batch-size and twice the --grad-accum, which learns "
+            "the same; fewer --workers help the machine's own memory",
+        )
     hint = f"the log is {LOG_NAME} there; " + _go_on(output)
-    if "out of memory" in line.lower():
-        hint = "halve --batch-size and double --grad-accum; " + hint
-    return XttsregError(f"training stopped: {type(error).__name__}: {line}", hint=hint)
+    return XttsregError(f"training stopped: {first_line(error)}", hint=hint)
 
 
 def _go_on(output: Path) -> str:

@@ -24,7 +24,10 @@ def supported_languages(view: Path) -> list[str]:
         tokens = [str(token["content"]) for token in content.get("added_tokens", [])]
         tokens += list(content["model"]["vocab"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidModel(f"{path}: not a tokenizer file ({error!r})") from error
+        raise InvalidModel(
+            f"{path}: not a tokenizer file ({error!r})",
+            hint="`xttsreg fetch xtts_v2` brings the published one",
+        ) from error
     known = {match.group(1) for match in map(_TOKEN.fullmatch, tokens) if match}
     named = read_model_config(view).get("languages")
     return sorted(known & set(named) if named else known)

@@ -18,6 +18,7 @@ from xttsreg.training.options import TrainOptions
 _LJSPEECH_COLUMNS = 3
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_WRITE_LINES = "write one line a clip, or name another file with --metadata"
 _TO_UTF8 = "convert it: iconv -f latin1 -t utf-8, or whatever it was written in"
 
 Samples = list[dict[str, Any]]
@@ -82,7 +83,7 @@ def read_samples(options: TrainOptions, metadata: str) -> tuple[Samples, list[Fi
             hint="is it the right --formatter? the documentation of TTS shows each one's columns",
         ) from error
     if not samples:
-        raise InvalidDataset(f"{path}: no clips in it")
+        raise InvalidDataset(f"{path}: no clips in it", hint=_WRITE_LINES)
     if options.formatter.lower() == "coqui":
         findings += _left_out(path, len(samples))
     _refuse_mark(path, samples)
@@ -99,7 +100,7 @@ def check_text(path: Path, formatter: str) -> list[Finding]:
     lines = _decoded(path, raw).split("\n")
     findings = []
     if raw.startswith(_BOM):
-        findings.append(_MARK)
+        findings.append(_mark(path))
     if b"\r\n" in raw:
         findings.append(Finding("metadata", f"{path.name} has CRLF line ends; TTS reads them well"))
     if formatter.lower() == "ljspeech":
@@ -109,16 +110,20 @@ def check_text(path: Path, formatter: str) -> list[Finding]:
     return findings
 
 
-_MARK = Finding(
-    "metadata",
-    "the metadata begins with a byte order mark",
-    "save it as UTF-8 without one: sed -i '1s/^\\xEF\\xBB\\xBF//' FILE",
-)
+def _mark(path: Path) -> Finding:
+    return Finding(
+        "metadata",
+        "the metadata begins with a byte order mark",
+        f"save it as UTF-8 without one: sed -i '1s/^\\xEF\\xBB\\xBF//' {path}",
+    )
 
 
 def _decoded(path: Path, raw: bytes) -> str:
     if raw.startswith(_UTF16):
-        raise InvalidDataset(f"{path}: UTF-16, TTS reads UTF-8", hint="iconv -f utf-16 -t utf-8")
+        raise InvalidDataset(
+            f"{path}: UTF-16, TTS reads UTF-8",
+            hint=f"iconv -f utf-16 -t utf-8 {path} > {path.stem}-utf8{path.suffix}",
+        )
     try:
         return raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
@@ -134,9 +139,10 @@ def _check_ljspeech(path: Path, lines: list[str]) -> list[Finding]:
     for number, line in enumerate(body, start=1):
         columns = line.count("|") + 1
         if columns < _LJSPEECH_COLUMNS:
-            what = f"{columns} columns" if line.strip() else "an empty line"
+            what = _columns(columns) if line.strip() else "an empty line"
             raise InvalidDataset(
-                f"{path}, line {number}: {what}, ljspeech wants id|text|normalised text"
+                f"{path}, line {number}: {what}, ljspeech wants id|text|normalised text",
+                hint=_mend_columns(line, columns),
             )
         longer += columns > _LJSPEECH_COLUMNS
     if not longer:
@@ -148,6 +154,21 @@ def _check_ljspeech(path: Path, lines: list[str]) -> list[Finding]:
             "a | in a text cuts it off; replace it",
         )
     ]
+
+
+def _columns(count: int) -> str:
+    return "one column" if count == 1 else f"{count} columns"
+
+
+def _mend_columns(line: str, columns: int) -> str:
+    """What to do about a line with too few columns, by the usual reasons."""
+    if not line.strip():
+        return "remove the line"
+    if columns > 1:
+        return "write the text once more as the third column, or name another --formatter"
+    found = next((name for mark, name in ((",", "commas"), ("\t", "tabs")) if mark in line), "")
+    used = f", not by {found}" if found else ""
+    return f"separate the columns by |{used}, or name another --formatter"
 
 
 def _check_header(path: Path, line: str) -> None:
@@ -178,4 +199,5 @@ def _refuse_mark(path: Path, samples: Samples) -> None:
     """A byte order mark that got into a file's name or a text: that clip would never load."""
     first = samples[0]
     if "\ufeff" in f"{first['audio_file']}{first['text']}":
-        raise InvalidDataset(f"{path}: {_MARK.message}, TTS takes it for text", hint=_MARK.action)
+        mark = _mark(path)
+        raise InvalidDataset(f"{path}: {mark.message}, TTS takes it for text", hint=mark.action)

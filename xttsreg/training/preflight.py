@@ -6,13 +6,16 @@ that error's own exit code and hint. So doctor and `train` say the same of the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from xttsreg.catalog import Catalog
 from xttsreg.content.artifacts import require_model
+from xttsreg.content.checkpoint import Kind, require_safe
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.manifest import Manifest
 from xttsreg.content.modelpack import INFER_FILES, TRAIN_FILES
@@ -21,9 +24,15 @@ from xttsreg.errors import IntegrityError, InvalidModel, StoreNotFound, XttsregE
 from xttsreg.ops import licensing
 from xttsreg.stores.base import read_manifest, resolve
 from xttsreg.stores.layout import LayoutStore
+from xttsreg.training.explain import named_as
 from xttsreg.training.options import TrainOptions
 
 Level = Literal["ok", "warn", "fail"]
+_KINDS: dict[str, tuple[Kind, ...]] = {
+    "model.pth": ("inference", "trainer"),
+    "dvae.pth": ("dvae",),
+    "mel_stats.pth": ("mel_stats",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,9 @@ def examine(
         found, subject = _examine_model(place, model, catalog)
         checks += found
     trains = not any(check.name == "training" and check.level != "ok" for check in checks)
+    if subject is not None:
+        whole = subject
+        checks += guarded("contents", lambda: _check_contents(whole, with_torch=trains))
     if options is not None:
         checks += preflight_data.examine_dataset(options, subject, with_tts=trains)
     if subject is not None:
@@ -174,7 +186,9 @@ def _examine_store(place: Path) -> Checks:
         yield warn("store", error.message, "xttsreg fetch, add and import make one")
         return
     tags = store.tags()
-    names = f"{len(tags)} names" + (f": {', '.join(list(tags)[:4])}" if tags else "")
+    names = ("1 name" if len(tags) == 1 else f"{len(tags)} names") + (
+        f": {', '.join(list(tags)[:4])}" if tags else ""
+    )
     if len(tags) > 4:
         names += " ..."
     if not tags:
@@ -216,6 +230,38 @@ def _check_files(subject: Subject) -> Checks:
         )
     size_gb = sum(layer.size_bytes for layer in files.values()) / 1e9
     yield ok("weights", f"{subject.reference}: {len(files)} files, {size_gb:.2f} GB, digests right")
+
+
+@contextmanager
+def view_of(subject: Subject, *names: str) -> Iterator[Path]:
+    """A folder with links to some files of a set, under their names; errors name the set."""
+    with tempfile.TemporaryDirectory(prefix="xttsreg-doctor-") as folder:
+        view = Path(folder)
+        for name in names:
+            blob = subject.file(name)
+            if blob is not None and blob.is_file():
+                (view / name).symlink_to(blob)
+        with named_as(str(subject.reference), view):
+            yield view
+
+
+def _check_contents(subject: Subject, *, with_torch: bool) -> Checks:
+    """Whether the files are what their names say, and go together; a run proves much more."""
+    if not all((subject.file(name) or Path()).is_file() for name in TRAIN_FILES):
+        return  # which was said
+    with view_of(subject, *TRAIN_FILES) as view:
+        for name, kinds in _KINDS.items():
+            summary = require_safe(view / name)
+            if summary.kind not in kinds:
+                what = summary.problem or f"of the kind {summary.kind}"
+                raise InvalidModel(
+                    f"{view / name} is {what}, not {kinds[0]}", hint="xttsreg fetch xtts_v2"
+                )
+        if with_torch:
+            from xttsreg.training.construct import check_fit
+
+            check_fit(view)
+    yield ok("contents", f"{', '.join(TRAIN_FILES)} are what they are called, and go together")
 
 
 def _check_terms(subject: Subject, catalog: Catalog) -> Checks:

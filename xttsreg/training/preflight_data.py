@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from xttsreg.errors import InvalidDataset, XttsregError
 from xttsreg.training.findings import TOPICS, Finding
 from xttsreg.training.metadata import check_text
 from xttsreg.training.options import TrainOptions
-from xttsreg.training.preflight import Check, Checks, Subject, failed, guarded, ok, warn
+from xttsreg.training.preflight import Check, Checks, Subject, failed, guarded, ok, view_of, warn
 from xttsreg.training.summary import DatasetSummary
 
 _SEEN_BY_TOKENIZER = ("vocab.json", "config.json")
@@ -97,9 +96,5 @@ def _tokenizer_view(subject: Subject | None) -> Iterator[Path | None]:
     if subject is None or subject.file("vocab.json") is None:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="xttsreg-doctor-") as folder:
-        for name in _SEEN_BY_TOKENIZER:
-            blob = subject.file(name)
-            if blob is not None and blob.is_file():
-                (Path(folder) / name).symlink_to(blob)
-        yield Path(folder)
+    with view_of(subject, *_SEEN_BY_TOKENIZER) as view:
+        yield view

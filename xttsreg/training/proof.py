@@ -13,6 +13,7 @@ from typing import Any
 
 from xttsreg.errors import RestoreIncomplete
 from xttsreg.training.checkpoint import load_checked, load_model_state
+from xttsreg.training.construct import count_unusable
 
 _PARTS = (  # first prefix that fits wins
     ("xtts.gpt.", "gpt"),
@@ -164,7 +165,7 @@ def _check_statistics(model: Any, stats: Any, findings: _Findings) -> None:
     """Zeros would divide the spectrograms to infinity: equal to the file, and useless."""
     import torch
 
-    usable = isinstance(stats, torch.Tensor) and bool((torch.isfinite(stats) & (stats != 0)).all())
+    usable = isinstance(stats, torch.Tensor) and not count_unusable(stats)
     if not usable and _STATS in findings.restored:
         findings.restored.remove(_STATS)
         findings.different.append(_STATS)
@@ -198,6 +199,6 @@ def _incomplete(view: Path, parts: dict[str, PartCount], findings: _Findings) ->
         missing=findings.missing,
         unexpected=findings.unexpected,
         different=findings.different,
-        hint="stock TTS would train noise here; `xttsreg inspect FILE.pth` says whether a "
-        "file is the catalogue's",
+        hint="stock TTS would train noise here; `xttsreg inspect` says what a file or a set is, "
+        "`xttsreg fetch xtts_v2` brings the published one",
     )

@@ -8,9 +8,11 @@ from typing import Any
 
 from xttsreg.errors import InvalidInputError, InvalidModel
 from xttsreg.training.options import TrainOptions, apply_overrides
+from xttsreg.training.reference_clip import check_reference
 
 RUN_NAME = "xtts"
 EVAL_MAX_CLIPS = 256
+_CONFIG_HINT = "the set's config.json is damaged: add or fetch the set again"
 _DECAY_STEPS = [50000 * 18, 150000 * 18, 300000 * 18]  # far beyond a fine-tune, as upstream has it
 
 # A set of another size than upstream's says so in its config.json; the stock recipe has no
@@ -97,9 +99,11 @@ def read_model_config(view: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InvalidModel(f"{path}: not readable as JSON ({error})") from error
+        raise InvalidModel(f"{path}: not readable as JSON ({error})", hint=_CONFIG_HINT) from error
     if not isinstance(content, dict):
-        raise InvalidModel(f"{path}: not a JSON object")
+        raise InvalidModel(f"{path}: not a JSON object", hint=_CONFIG_HINT)
+    if not isinstance(content.get("model_args") or {}, dict):
+        raise InvalidModel(f"{path}: its model_args are no JSON object", hint=_CONFIG_HINT)
     return content
 
 
@@ -162,12 +166,17 @@ def _optimizer(options: TrainOptions) -> dict[str, Any]:
 
 
 def _check_test_sentences(sentences: Any) -> None:
-    """Find a missing speaker reference now: trainer would stumble over it after an epoch."""
+    """Find a missing or broken speaker now: trainer would stumble over it after an epoch."""
     wanted = {"text", "speaker_wav", "language"}
     for sentence in sentences or []:
         if not isinstance(sentence, dict) or not wanted <= set(sentence):
             raise InvalidInputError("test_sentences: each needs text, speaker_wav and language")
         speakers = sentence["speaker_wav"]
         for speaker in speakers if isinstance(speakers, list) else [speakers]:
-            if not Path(speaker).is_file():
-                raise InvalidInputError(f"test_sentences: no speaker reference at {speaker}")
+            try:
+                check_reference(Path(str(speaker)))
+            except InvalidInputError as error:
+                raise InvalidInputError(
+                    f"test_sentences: {error.message}",
+                    hint="give absolute paths of clips of the speaker, 3 s or longer",
+                ) from error

@@ -14,6 +14,7 @@ from xttsreg.stores import durable
 from xttsreg.training.construct import construct, require_trainable
 from xttsreg.training.dataset import Limits, load_dataset
 from xttsreg.training.environment import prepare_environment, require_training
+from xttsreg.training.explain import memory_explained
 from xttsreg.training.fit import LOG_NAME, Fit, Prepared, now
 from xttsreg.training.guard import offline_guard
 from xttsreg.training.masking import define_empty_loss, eval_batch_size
@@ -72,6 +73,7 @@ def train(
             record = _begin_record(output, options, origin, resume)
             stack.enter_context(quiet(output / LOG_NAME))
             guard = stack.enter_context(offline_guard())
+            stack.enter_context(memory_explained("the run was prepared"))
             _check_device(options.device)
             prepared = _prepare(view, options, output, tell)
             trained = True  # from here on there is something to keep

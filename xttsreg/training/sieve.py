@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from xttsreg.errors import InvalidDataset
-from xttsreg.training.clips import Clip, leaves, probe
+from xttsreg.training.clips import MODEL_RATE, Clip, is_there, leaves, length_problem, probe
 from xttsreg.training.findings import Finding, clips, some
 from xttsreg.training.metadata import Samples, read_samples
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.summary import DatasetSummary, Example, Limits
 from xttsreg.training.texts import Texts
 
-MODEL_RATE = 22050  # Hz, the rate XTTS resamples clips to
-MIN_SECONDS = 0.5  # TTS leaves out what is shorter
 _HIGH_RATE = 48000  # Hz; resampling what is above costs more time than training on it
 
 
@@ -49,19 +46,25 @@ class Sieve:
         return result
 
     def _sift(self, samples: Samples) -> Samples:
-        result, broken, outside = [], [], []
-        missing = [s for s in samples if not Path(s["audio_file"]).exists()]
+        result: Samples = []
+        missing: list[str] = []
+        broken: list[str] = []
+        outside: list[str] = []
         for sample in samples:
             path = Path(sample["audio_file"])
             if leaves(path, self._options.dataset):
                 outside.append(str(path))
+                continue
+            if not is_there(path):
+                missing.append(str(path))
                 continue
             try:
                 clip = probe(path)
             except InvalidDataset as error:
                 broken.append(error.message)
                 continue
-            reason = self._length_problem(clip) or self._texts.problem(sample["text"])
+            reason = length_problem(clip, self._limits.max_wav_length)
+            reason = reason or self._texts.problem(sample["text"])
             if reason:
                 self._dropped[reason] += 1
                 continue
@@ -70,7 +73,7 @@ class Sieve:
         self._judge(len(samples), missing, broken, outside)
         return result
 
-    def _judge(self, total: int, missing: Samples, broken: list[str], outside: list[str]) -> None:
+    def _judge(self, total: int, missing: list[str], broken: list[str], outside: list[str]) -> None:
         if outside:
             self._fail(
                 "clips",
@@ -78,25 +81,17 @@ class Sieve:
                 "move them into it: what is outside is not in the dataset's digest",
             )
         if missing:
-            names = [str(sample["audio_file"]) for sample in missing]
-            hint = "right --formatter? clips without it: remove their lines from the metadata"
             self._fail(
-                "clips", f"{len(missing)} of {total} clips are missing, first {names[0]}", hint
+                "clips",
+                f"{len(missing)} of {total} clips are missing, first {missing[0]}",
+                "right --formatter? clips without it: remove their lines from the metadata",
             )
-        unreadable = [message for message in broken if not message.endswith("is missing")]
-        if unreadable:
-            more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
-            self._fail("clips", unreadable[0] + more, "make these clips again, or remove them")
+        if broken:
+            more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+            self._fail("clips", broken[0] + more, "make these clips again, or remove their lines")
 
     def _fail(self, topic: str, message: str, action: str = "") -> None:
         self.findings.append(Finding(topic, message, action, fatal=True))
-
-    def _length_problem(self, clip: Clip) -> str | None:
-        if clip.seconds < MIN_SECONDS:
-            return f"shorter than {MIN_SECONDS} s"
-        if math.ceil(clip.seconds * MODEL_RATE) > self._limits.max_wav_length:
-            return f"longer than {self._limits.max_wav_length / MODEL_RATE:.1f} s"
-        return None
 
     def compare(self, train: Samples, evaluation: Samples) -> None:
         """Clips in both files make the evaluation look better than the voice is."""
