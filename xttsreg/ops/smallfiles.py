@@ -65,7 +65,7 @@ def _readme(selection: Selection) -> str:
             *lines,
             "",
             "Check it with standard tools:   sha256sum -c SHA256SUMS",
-            "Check who made it, if SHA256SUMS.sig is here (whose keys, must come another way):",
+            "Check who made it, if SHA256SUMS.sig is here; take allowed_signers from elsewhere:",
             "  ssh-keygen -Y verify -f allowed_signers -I WHO -n xttsreg-bundle-v1"
             " -s SHA256SUMS.sig < SHA256SUMS",
             "Take it in:                     xttsreg import .",

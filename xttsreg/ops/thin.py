@@ -114,20 +114,21 @@ def _missing(store: LayoutStore, bundle: Bundle, missing: Sequence[Descriptor]) 
     size_bytes = sum(blob.size_bytes for blob in missing)
     shown = ", ".join(blob.digest.short for blob in missing[:3]) + ("..." if missing[3:] else "")
     held = {entry.digest for entry in store.entries()}
-    bases = [f"{ref.ref}@{ref.digest}" for ref in bundle.based_on if ref.digest not in held]
-    named = f"; they belong to {', '.join(bases[:3])}" if bases else ""
-    before = f" (perhaps {bundle.previous})" if bundle.previous else ""
-    if bases:
-        first = f"import the bundle that brings {bases[0].partition('@')[0]}"
+    absent = [ref for ref in bundle.based_on if ref.digest not in held][:3]
+    named = ", ".join(f"{ref.ref}@{ref.digest}" for ref in absent)
+    if absent:
+        names = " and ".join(ref.ref for ref in absent)
+        first = f"bring {names} into the store (import a bundle that has them)"
     elif bundle.based_on:  # it is here, and damaged
-        first = f"`xttsreg verify {bundle.based_on[0].ref}` names what is damaged here"
+        first = f"`xttsreg verify {bundle.based_on[0].ref}` names what is damaged here: mend that"
     else:
-        first = f"import the bundle before this one{before}"
+        first = f"import the bundle before this one ({bundle.previous or 'of unknown id'})"
     return BaseMissing(
         f"a thin bundle: {len(missing)} of the {len(bundle.requires)} blobs that it builds on "
-        f"({size_bytes} bytes) are not in {store.root}, or damaged: {shown}{named}",
+        f"({size_bytes} bytes) are not in {store.root}, or damaged: {shown}"
+        + (f"; they belong to {named}" if named else ""),
         missing=[blob.digest for blob in missing],
-        hint=f"{first}, then this one again; or have it made with --since of a new "
+        hint=f"{first}, then import this one; or have this one made with --since of a new "
         "`xttsreg inventory`",
     )
 
