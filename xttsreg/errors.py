@@ -221,8 +221,11 @@ class InsufficientSpace(StoreError):
     def __init__(
         self, where: str, *, needed_bytes: int, free_bytes: int, hint: str | None = None
     ) -> None:
+        told = f"{needed_bytes} bytes are needed, {free_bytes} are free"
+        if needed_bytes <= free_bytes:
+            told = f"no room, though {free_bytes} bytes are free: a quota, or too many files"
         super().__init__(
-            f"{where}: {needed_bytes} bytes are needed, {free_bytes} are free",
+            f"{where}: {told}",
             hint=hint or "free some space (`xttsreg gc` helps), or use another --store",
         )
         self.needed_bytes = needed_bytes

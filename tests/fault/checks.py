@@ -101,6 +101,30 @@ def check_again(expected: Expected, shared: Shared) -> list[str]:
     return found
 
 
+def check_done(expected: Expected) -> list[str]:
+    """An operation that has said that it is done is done."""
+    found = []
+    tags = expected.world.tags()
+    if tags != expected.after:
+        found.append(f"done, but tags are {tags} instead of {expected.after}")
+    missing = expected.files.items() - listing(expected.world).items()
+    if missing:
+        found.append(f"done, but these files are not: {sorted(missing)[:4]}")
+    return found
+
+
+def check_answer(expected: Expected, ended: processes.Ended) -> list[str]:
+    """After an error of the disk: done all the same, or an error that says what and what next."""
+    if ended.code == 0:
+        return check_done(expected)
+    said = [line.partition(":")[0] for line in ended.stderr.splitlines() if line[:1].isalpha()]
+    if ended.code not in (4, 5) or "unexpected" in ended.stderr:
+        return [f"exit code {ended.code}: {ended.stderr}"]
+    if said.count("error") != 1 or said.count("next") != 1:
+        return [f"not one error and one hint: {ended.stderr}"]
+    return []
+
+
 def _collect(world: World) -> str:
     ran = run_cli(["gc", "--yes"], world.home)
     return f"gc: exit code {ran.code} {ran.stderr}" if ran.code else "gc: 0"

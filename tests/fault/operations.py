@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from support import blob_of, catalog_for, filled_store, make_small_set
 from fault.world import World
 from xttsreg.cli import main
 from xttsreg.content.reference import Reference
+from xttsreg.errors import XttsregError
 from xttsreg.ops.lineage import Lineage, load_base, register_voice
 from xttsreg.stores.layout import LayoutStore
 
@@ -104,19 +106,32 @@ def own_and_garbage(world: World, shared: Shared) -> None:
     (store.state / "partial" / ("0" * 64)).write_bytes(data)
 
 
-def _register(world: World, shared: Shared) -> int:
+def function(work: Callable[[World, Shared], None]) -> Act:
+    """Something that is no verb by itself; its errors are shown as the command line does."""
+
+    def act(world: World, shared: Shared) -> int:
+        try:
+            work(world, shared)
+        except XttsregError as error:
+            sys.stderr.write(f"error: {error.message}\nnext: {error.hint}\n")
+            return error.exit_code
+        return 0
+
+    return act
+
+
+def _register(world: World, shared: Shared) -> None:
     """The end of `train`: what the trainer has written becomes a voice."""
     store = LayoutStore.open_existing(world.store)
     _, base = load_base(store, Reference.parse("own:v1"))
     voice = Reference.parse("me:v1")
     if voice.tagged in store.tags():
-        return 0  # train looks for a free name then
+        return  # train looks for a free name then
     lineage = Lineage(
         dataset_digest="sha256:" + "0" * 64, config_path="training.json", created="2026-01-01",
         author="somebody",
     )  # fmt: skip
     register_voice(store, voice, world.root / "voice", lineage, base)
-    return 0
 
 
 def _trained(world: World, shared: Shared) -> None:
@@ -156,5 +171,5 @@ OPERATIONS = (
         name="checkout, links", prepare=_blank, again=(0, 2),
         act=verb("checkout", "own:v1", "{out}", "--hardlink"),
     ),
-    Operation(name="register", prepare=_trained, act=_register),
+    Operation(name="register", prepare=_trained, act=function(_register)),
 )  # fmt: skip

@@ -118,6 +118,7 @@ def _settle(home: Path, errors: Path) -> None:
     for number, descriptor in enumerate((null, null, said)):
         os.dup2(descriptor, number)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+    sys.dont_write_bytecode = True  # what is broken here must break nothing elsewhere
     os.chdir(home.parent)
 
 

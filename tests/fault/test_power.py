@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from fault import power
-from fault.checks import Expected, check_after, expectation
+from fault.checks import Expected, check_after, check_done, expectation
 from fault.conftest import Sample
 from fault.operations import OPERATIONS, Operation, Shared
 from fault.tally import TALLY
 from fault.tracing import require_tracing, run_traced
-from fault.world import listing
 
 SOME_PER_STEP = 2  # states by chance, besides the three that are not
 
@@ -33,7 +32,7 @@ def test_power_cut_at_every_step(
         shutil.rmtree(expected.world.root)
         power.build(state, expected.world.root)
         tried += 1
-        done = _check_done(expected) if step == states[last][0] else []
+        done = check_done(expected) if step == states[last][0] else []
         found = [*done, *check_after(expected, shared)]
         lost += [f"power cut after {step[:300]!r}, {loss} lost: {problem}" for problem in found]
     TALLY.add("power cut", operation.name, tried=tried, lost=len(lost))
@@ -86,18 +85,6 @@ def _compare_model(disk: power.Disk, root: Path) -> None:
 
 def _walk(node: power.Node) -> list[power.Node]:
     return [node, *(below for child in node.names.values() for below in _walk(child))]
-
-
-def _check_done(expected: Expected) -> list[str]:
-    """An operation that has said that it is done is done, also after a power cut."""
-    found = []
-    tags = expected.world.tags()
-    if tags != expected.after:
-        found.append(f"done, but tags are {tags} instead of {expected.after}")
-    missing = expected.files.items() - listing(expected.world).items()
-    if missing:
-        found.append(f"done, but these files are not: {sorted(missing)[:4]}")
-    return found
 
 
 def _readable(line: str) -> str:

@@ -122,17 +122,22 @@ def _wait_attached(child: int, tracer: subprocess.Popen[str]) -> str:
     return "strace could not attach. "
 
 
-def points_of(log: str, root: Path) -> list[Point]:
-    """The calls in a log that change something below ``root``, each with its number."""
+def points_of(log: str, root: Path, *, reads: bool = False) -> list[Point]:
+    """The calls in a log that change something below ``root``, each with its number.
+
+    With ``reads``, also those that read a file there.
+    """
     counts: Counter[str] = Counter()
     found = []
     for line in log.splitlines():
         match = _LINE.match(line)
-        if match is None or match[2] not in CHANGING:
+        if match is None:
             continue
-        counts[match[2]] += 1
-        if _changes(match[2], match[3], str(root)):
-            found.append(Point(match[2], counts[match[2]], match[3]))
+        call, arguments = match[2], match[3]
+        counts[call] += 1
+        reading = reads and call == "read" and str(root) in arguments.partition(">")[0]
+        if reading or (call in CHANGING and _changes(call, arguments, str(root))):
+            found.append(Point(call, counts[call], arguments))
     return found
 
 

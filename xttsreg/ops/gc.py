@@ -38,7 +38,7 @@ def gc(store: LayoutStore, *, dry_run: bool) -> Garbage:
         IntegrityError, BlobNotFound: a manifest that is held cannot be read, so nobody knows
             what it refers to. Nothing is removed then.
     """
-    with store.locked():
+    with store.locked(), durable.disk_errors(store.root):
         lease.require_no_living_lease(store.state)
         entries = store.entries()
         orphans = _orphans(store, entries)

@@ -24,6 +24,7 @@ from xttsreg.errors import AlreadyExists
 from xttsreg.ops import licensing
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.base import read_manifest, resolve
+from xttsreg.stores.durable import disk_errors
 from xttsreg.stores.layout import LayoutStore
 
 CONFIG = LINEAGE + "config"
@@ -107,7 +108,7 @@ def register_voice(
     paths = sorted(path for path in directory.iterdir() if path.is_file())
     layers = []
     for path in paths:
-        with path.open("rb", buffering=0) as file:
+        with disk_errors(path), path.open("rb", buffering=0) as file:
             layers.append(file_layer(path.name, *digest_stream(file)))
     digests = {layer.file_path: layer.digest for layer in layers}
     info = ModelInfo(

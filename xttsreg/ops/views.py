@@ -62,7 +62,8 @@ def checkout(
     files = {path: layer for path, layer in whole.items() if only(path)}
     if not files:
         raise InvalidModel(f"{entry.digest}: has no files")
-    _require_free(directory, files)
+    with durable.disk_errors(directory):
+        _require_free(directory, files)
     with store.reading():
         _require(store, files, use_cache, progress)
         with durable.disk_errors(directory, sum(layer.size_bytes for layer in files.values())):

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
@@ -22,10 +24,14 @@ from xttsreg.content.stream import CHUNK_BYTES, Advance, VerifyingReader
 from xttsreg.errors import (
     DigestMismatch,
     InsufficientSpace,
+    IntegrityError,
     ReadOnlyMedia,
     SizeMismatch,
     StoreError,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -55,6 +61,51 @@ def disk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
                 hint="give a place you may write to with --store or XTTSREG_HOME",
             ) from error
         raise StoreError(f"{error.filename or path}: {error.strerror}") from error
+
+
+class BlobFile(io.FileIO):
+    """A blob, open for reading. What the medium cannot read is damaged, and says so by name."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "r")
+        self._path = path
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As `io.FileIO`, with an `IntegrityError` for a bad medium."""
+        with self._named():
+            return super().read(-1 if size is None else size)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """As `io.FileIO`, with an `IntegrityError` for a bad medium."""
+        with self._named():
+            return super().readinto(buffer)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise IntegrityError(f"{self._path}: {error.strerror}") from error
+
+
+def read_small(path: Path, limit_bytes: int) -> bytes:
+    """A small file of ours; of a longer one, enough to see that it is too long.
+
+    Raises:
+        IntegrityError: a link, a device or a pipe lies in its place.
+        OSError: it is not there, or cannot be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise IntegrityError(f"{path}: a link, where a file should be") from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise IntegrityError(f"{path}: not a regular file")
+        return file.read(limit_bytes + 1)
 
 
 def existing_parent(path: Path) -> Path:

@@ -19,7 +19,12 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from xttsreg.content.canonical import dump_canonical, load_strict
+from xttsreg.content.canonical import (
+    MAX_INDEX_BYTES,
+    MAX_MANIFEST_BYTES,
+    dump_canonical,
+    load_strict,
+)
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Index
@@ -107,7 +112,8 @@ class LayoutStore:
             self._write(LAYOUT_FILE, dump_canonical({"imageLayoutVersion": LAYOUT_VERSION}))
 
     def _check_version(self) -> None:
-        data = (self.root / LAYOUT_FILE).read_bytes()
+        with durable.disk_errors(self.root):
+            data = durable.read_small(self.root / LAYOUT_FILE, MAX_MANIFEST_BYTES)
         version = load_strict(data, what=LAYOUT_FILE).get("imageLayoutVersion")
         if version != LAYOUT_VERSION:
             raise NewerFormat(
@@ -162,7 +168,7 @@ class LayoutStore:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise IntegrityError(f"{path}: not a regular file")
-        return os.fdopen(descriptor, "rb", buffering=0)
+        return durable.BlobFile(descriptor, path)
 
     def put(self, blob: Descriptor, source: Readable, advance: Advance = no_advance) -> None:
         """Take a blob in. See `base.Store.put`."""
@@ -197,10 +203,11 @@ class LayoutStore:
                 into the store; so only for files that are given to us, such as a bundle's.
         """
         temporary = self._held().temporary()
-        if not (durable.reflink(path, temporary) or (hardlink and _hardlink(path, temporary))):
-            with path.open("rb", buffering=0) as file:
-                return self.stage(blob, file, advance)
-        durable.check_file(temporary, blob, what=path.name, advance=advance)
+        with durable.disk_errors(path, blob.size_bytes):
+            if not (durable.reflink(path, temporary) or (hardlink and _hardlink(path, temporary))):
+                with path.open("rb", buffering=0) as file:
+                    return self.stage(blob, file, advance)
+            durable.check_file(temporary, blob, what=path.name, advance=advance)
         return lambda: self._publish(temporary, blob)
 
     def partial_path(self, digest: Digest) -> Path:
@@ -275,7 +282,7 @@ class LayoutStore:
         """``index.json``; an empty one if there is none yet."""
         with durable.disk_errors(self.root):
             try:
-                data = (self.root / "index.json").read_bytes()
+                data = durable.read_small(self.root / "index.json", MAX_INDEX_BYTES)
             except FileNotFoundError:
                 return Index()
         return Index.parse(data)
@@ -375,7 +382,8 @@ class LayoutStore:
                 self._lease_users -= 1
                 if self._lease_users == 0:
                     self._lease = None
-                    held.close()
+                    with durable.disk_errors(self.root):
+                        held.close()
 
     def reading(self) -> AbstractContextManager[object]:
         """Keep what is there from `gc` while it is read; a read-only store has no `gc`."""

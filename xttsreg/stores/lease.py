@@ -36,9 +36,11 @@ class Lease:
 
     def close(self) -> None:
         """Remove the temporary files, give the lease back."""
-        remove_tree(self.directory)
-        Path(self.lock.lock_file).unlink(missing_ok=True)
-        self.lock.release()
+        try:
+            remove_tree(self.directory)
+            Path(self.lock.lock_file).unlink(missing_ok=True)
+        finally:
+            self.lock.release()
 
 
 def open_lease(state: Path) -> Lease:
