@@ -15,6 +15,7 @@ from xttsreg.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from xttsreg.content.descriptor import Descriptor
+    from xttsreg.ops.recipe import EnvironmentRecipe
     from xttsreg.stores.layout import LayoutStore
 
 
@@ -51,7 +52,7 @@ def bundle_command(
     from xttsreg.ops.inventory import read_inventory
     from xttsreg.ops.trust import find_trust
 
-    references, default = _read(what)
+    references, environments, default = _read(what)
     directory = output or default
     if directory is None:
         raise InvalidInputError("where to? no output was given", hint="add -o DIR")
@@ -64,6 +65,7 @@ def bundle_command(
         say(f"inventory of {printable(inventory.created)}: {printable(str(origin))}")
     store = app.store(create=True)
     tags = {ref.tagged: _provide(app, store, ref, accept_license) for ref in references}
+    tags |= _environments(app, store, environments, Path(what[0]).parent, directory)
     done = bundle(store, tags, directory, key=key, since=inventory, thin=thin,
                   progress=app.progress())  # fmt: skip
     if as_json:
@@ -84,14 +86,34 @@ def bundle_command(
     click.echo(str(done.directory))
 
 
-def _read(what: tuple[str, ...]) -> tuple[list[Reference], Path | None]:
-    """References, and the default output of a recipe."""
+def _read(
+    what: tuple[str, ...],
+) -> tuple[list[Reference], tuple[EnvironmentRecipe, ...], Path | None]:
+    """References; environments and the default output of a recipe."""
     from xttsreg.ops.recipe import load_recipe
 
     if len(what) == 1 and what[0].endswith(".toml"):
         recipe = load_recipe(Path(what[0]))
-        return recipe.references(), Path(recipe.output) if recipe.output else None
-    return [Reference.parse(text) for text in what], None
+        output = Path(recipe.output) if recipe.output else None
+        return recipe.references(), recipe.environments, output
+    return [Reference.parse(text) for text in what], (), None
+
+
+def _environments(
+    app: App, store: LayoutStore, recipes: tuple[EnvironmentRecipe, ...], place: Path, output: Path
+) -> dict[str, Descriptor]:
+    """A recipe's environments: resolved, or by their locks beside the recipe."""
+    if not recipes:
+        return {}
+    from xttsreg.ops.environment.make import provide_environment
+
+    made = [
+        provide_environment(
+            store, item, recipe_directory=place, output=output, progress=app.progress()
+        )
+        for item in recipes
+    ]
+    return {each.tagged: each.manifest for each in made}
 
 
 def _provide(app: App, store: LayoutStore, ref: Reference, accept: bool) -> Descriptor:

@@ -73,6 +73,7 @@ def _litter(store: LayoutStore) -> list[Path]:
     found += [path for path in (state / "tmp").rglob("*") if path.is_file()]
     found += [path for path in (state / "tmp").glob("*") if path.is_dir()]
     found += [path for path in (state / "leases").glob("*.lock")]
+    found += [path for path in (state / "environments").rglob("*") if path.is_file()]
     found += list(state.glob("*.tmp"))
     return sorted(found)
 
@@ -90,3 +91,4 @@ def _remove(
             if not path.is_dir():
                 path.unlink(missing_ok=True)
         durable.remove_tree(store.state / "tmp")
+        durable.remove_tree(store.state / "environments")

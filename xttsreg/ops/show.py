@@ -7,8 +7,10 @@ from typing import Any
 
 from xttsreg.content.artifacts import BASE, count_files, kind_of
 from xttsreg.content.descriptor import CREATED, Descriptor
-from xttsreg.content.manifest import MANIFEST_TYPE
+from xttsreg.content.environment import EnvironmentConfig
+from xttsreg.content.manifest import MANIFEST_TYPE, Manifest
 from xttsreg.content.modelpack import LICENSES, roles_of
+from xttsreg.content.stream import read_verified
 from xttsreg.ops import licensing
 from xttsreg.stores.base import Store, read_manifest
 
@@ -38,6 +40,8 @@ def _row(store: Store, tagged: str, entry: Descriptor) -> dict[str, Any]:
 def describe(store: Store, tagged: str, entry: Descriptor) -> dict[str, Any]:
     """Everything about one manifest."""
     manifest = read_manifest(store, entry)
+    if kind_of(manifest) == "environment":
+        return _describe_environment(store, tagged, entry, manifest)
     accepted = licensing.find_acceptance(store, entry, manifest)
     return {
         **_row(store, tagged, entry),
@@ -50,6 +54,18 @@ def describe(store: Store, tagged: str, entry: Descriptor) -> dict[str, Any]:
             "accepted_how": accepted.how if accepted else None,
         },
         "annotations": dict(manifest.annotations),
+    }
+
+
+def _describe_environment(
+    store: Store, tagged: str, entry: Descriptor, manifest: Manifest
+) -> dict[str, Any]:
+    with store.open(manifest.config) as raw:
+        config = EnvironmentConfig.parse(read_verified(raw, manifest.config))
+    return {
+        **_row(store, tagged, entry),
+        "files": [_file(path, layer) for path, layer in manifest.files().items()],
+        "environment": config.to_json(),
     }
 
 
