@@ -96,12 +96,25 @@ def test_a_certificate_authority(keys: Path, tmp_path: Path) -> None:
     signature = sign(DATA, tmp_path / "dave-cert.pub", NS)
     allowed = tmp_path / "allowed"
     allowed.write_text(f"*@lab cert-authority {public(keys / 'authority')}\n")
-    assert verified(signature, allowed) == Signer(fingerprint(key), "dave@lab")
+    assert verified(signature, allowed) == Signer(fingerprint(key), "dave@lab", certified=True)
     refused(sign(DATA, key, NS), allowed)  # the bare key has nobody's word
     revoked = revoke(tmp_path / "krl", key)
     assert "revokes" in refused(signature, allowed, revoked).message
     allowed.write_text(f"*@elsewhere cert-authority {public(keys / 'authority')}\n")
     refused(signature, allowed)
+
+
+def test_a_renewed_certificate_is_used(keys: Path, tmp_path: Path) -> None:
+    """The key is the same, so its fingerprint is no reason to keep the old signature."""
+    key = make_key(tmp_path, "dave")
+    bare = sign(DATA, key, NS)
+    signatures = [bare]
+    for number in "12":
+        ssh_keygen("-q", "-s", keys / "authority", "-I", number, "-n", "dave@lab", f"{key}.pub")
+        certificate = SigningKey(tmp_path / "dave-cert.pub")
+        signatures.append(certificate.sign_again(DATA, signatures[-1], NS))
+    assert len(set(signatures)) == 3
+    assert SigningKey(key).sign_again(DATA, signatures[-1], NS) == bare
 
 
 def test_a_certificate_that_has_expired(keys: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xttsreg.errors import InvalidInputError, MissingDependency, SignatureInvalid, SigningFailed
@@ -41,10 +41,12 @@ class Signer:
     Attributes:
         fingerprint: Of the key, ``SHA256:...``, as ``ssh-keygen -l`` prints it.
         principal: The name that the trust file gives the key; None: no trust file was asked.
+        certified: The signature carries a certificate, which says who the key belongs to.
     """
 
     fingerprint: str
     principal: str | None = None
+    certified: bool = False
 
     def __str__(self) -> str:
         """For people: name and key."""
@@ -93,6 +95,7 @@ class SigningKey:
         """``before`` if that is a signature of these bytes by this key, else a new one.
 
         Not every kind of key gives the same bytes twice, and people need not be asked twice.
+        One with a certificate is made anew: the certificate may be another one by now.
 
         Raises:
             InvalidInputError, SigningFailed, MissingDependency: as `sign`.
@@ -100,7 +103,8 @@ class SigningKey:
         if before is not None:
             with contextlib.suppress(SignatureInvalid):
                 signer = check(data, before, namespace, what="the signature that is there")
-                if signer.fingerprint == self.fingerprint():
+                certified = signer.certified or self.path.name.endswith("-cert.pub")
+                if signer.fingerprint == self.fingerprint() and not certified:
                     return before
         return self.sign(data, namespace)
 
@@ -146,7 +150,7 @@ def check(data: bytes, signature: bytes, namespace: str, *, what: str) -> Signer
     found = _good(done, namespace)
     if found is None:
         raise _invalid(done, namespace, what)
-    return Signer(found["fingerprint"])
+    return Signer(found["fingerprint"], certified=found["kind"].endswith("-CERT"))
 
 
 def verify(
@@ -184,10 +188,10 @@ def verify(
             done = _run([*call, *krl], data)
             found = _good(done, namespace)
             if found and found["fingerprint"] == signer.fingerprint:
-                return Signer(signer.fingerprint, found["principal"])
+                return replace(signer, principal=found["principal"])
             if krl and _good(_run(call, data), namespace):
                 raise SignatureInvalid(
-                    f"{what}: by {Signer(signer.fingerprint, name)}, which {revoked} revokes "
+                    f"{what}: by {replace(signer, principal=name)}, which {revoked} revokes "
                     "(or that file is damaged)",
                     hint="do not use this; ask for a bundle that is signed with a new key",
                 )
