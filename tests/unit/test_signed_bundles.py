@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from xttsreg.content.bundle import LISTING, SIGNATURE, SUMS, format_sums
 from xttsreg.content.canonical import dump_canonical
 from xttsreg.content.digest import Digest
 from xttsreg.errors import (
+    InsufficientSpace,
     IntegrityError,
     OlderBundle,
     SignatureInvalid,
@@ -26,6 +28,7 @@ from xttsreg.ops.bundle import Bundled, bundle
 from xttsreg.ops.importing import Imported, import_bundle
 from xttsreg.ops.signing import BUNDLE_NAMESPACE, INVENTORY_NAMESPACE, SigningKey
 from xttsreg.ops.trust import Trust
+from xttsreg.stores import durable
 from xttsreg.stores.layout import LayoutStore
 
 pytestmark = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen here")
@@ -344,3 +347,23 @@ def test_an_unsigned_bundle_has_no_age(made: Path, stick: Path, store: LayoutSto
     unsigned = shutil.copytree(made / "old", stick.parent / "unsigned")
     (unsigned / SIGNATURE).unlink()
     taken(unsigned, store, Trust())
+
+
+def test_what_cannot_be_remembered_gets_no_name(
+    stick: Path, store: LayoutStore, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory comes first: otherwise a full disk would open the door to older bundles."""
+
+    def refuse(target: Path, data: bytes, *, temporary: Path) -> None:
+        if target.name == "received.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_atomic(target, data, temporary=temporary)
+
+    write_atomic = durable.write_atomic
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "write_atomic", refuse)
+        with pytest.raises(InsufficientSpace):
+            taken(stick, store, trust)
+    assert dict(store.tags()) == {}
+    taken(stick, store, trust)
+    assert list(store.tags()) == ["one:v1", "two:v1"]
