@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 @click.command("doctor")
 @click.option("--model", metavar="REF", help="Weight set to train from.")
-@click.option("--dataset", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--dataset", metavar="DIR|REF",
+              help="A directory, or a dataset of the store; ./x: a directory.")  # fmt: skip
 @click.option("--formatter", default="ljspeech", show_default=True,
               help="How TTS reads the dataset's metadata.")  # fmt: skip
 @click.option("--metadata", default="metadata.csv", show_default=True)
@@ -37,7 +38,7 @@ def doctor_command(
     app: App,
     /,
     model: str | None,
-    dataset: Path | None,
+    dataset: str | None,
     output: Path | None,
     as_json: bool,
     **options: Any,
@@ -49,9 +50,9 @@ def doctor_command(
     from xttsreg.training import preflight
     from xttsreg.training.options import TrainOptions
 
-    plan = TrainOptions(dataset=dataset, **options) if dataset else None
+    plan = TrainOptions(dataset=Path(dataset), **options) if dataset else None
     checks = preflight.examine(
-        app.place(), app.catalog(), output=output, options=plan,
+        app.place(), app.catalog(), output=output, options=plan, dataset=dataset,
         model=Reference.parse(model) if model else None,
     )  # fmt: skip
     code = preflight.exit_code(checks)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.option("--model", metavar="REF", help="Weight set to start from.")
-@click.option("--dataset", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--dataset", metavar="DIR|REF",
+              help="A directory, or a dataset of the store; ./x: a directory.")  # fmt: skip
 @click.option("--name", metavar="VOICE[:TAG]",
               help="What the voice is called; the tag is v1 if not given.")  # fmt: skip
 @click.option("--formatter", default="ljspeech", show_default=True,
@@ -88,14 +89,18 @@ def train_command(
         _show(_resume(app, resume, _given(context, whole), accept_license), as_json)
         return
     _require(model=model, dataset=options["dataset"], name=name, language=options["language"])
+    from xttsreg.ops.sources import find_dataset
     from xttsreg.training.finetune import finetune
     from xttsreg.training.options import TrainOptions
     from xttsreg.training.request import Request
 
+    reference = _reference(str(model), app)
+    source = find_dataset(app.store(), chosen["dataset"])
     request = Request(
-        model=_reference(str(model), app),
+        model=reference,
         voice=_voice(str(name)),
-        options=TrainOptions(**chosen),
+        options=TrainOptions(**{**chosen, "dataset": Path(str(source))}),
+        dataset=source if isinstance(source, Reference) else None,
         output=output,
         speaker_wav=speaker_wav,
         samples=samples,
@@ -108,10 +113,13 @@ def train_command(
 
 
 def _resume(app: App, run: str, given: dict[str, Any], accept_license: bool) -> Voice:
+    from xttsreg.ops.sources import find_dataset
     from xttsreg.training.finetune import resume
     from xttsreg.training.resume import find_run
 
     directory = find_run(run)  # first: a wrong file needs no store to be named
+    if "dataset" in given:
+        given = {**given, "dataset": find_dataset(app.store(), given["dataset"])}
     return resume(
         app.store(), app.catalog(), directory, given,
         ask=app.ask(accept_license), progress=app.progress(), on_event=_tell(app),
@@ -129,8 +137,6 @@ def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
         given["model"] = Reference.parse(given["model"]).tagged
     if "name" in given:
         given["name"] = _voice(given["name"]).tagged
-    if "dataset" in given:
-        given["dataset"] = given["dataset"].absolute()
     if "output" in given:
         given["output"] = given["output"].resolve()
     return given

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from xttsreg.catalog import Catalog
 from xttsreg.content.artifacts import BASE, require_model
+from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.modelpack import TRAIN_FILES
 from xttsreg.content.reference import Reference
 from xttsreg.errors import (
     AlreadyExists,
-    InvalidDataset,
     InvalidInputError,
     InvalidModel,
     ReadOnlyMedia,
 )
 from xttsreg.ops import licensing, lineage
-from xttsreg.ops.datasets import describe_dataset
 from xttsreg.ops.progress import QUIET, Progress
-from xttsreg.ops.views import check_after, checkout
+from xttsreg.ops.views import Mode, check_after, checkout
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training import preflight, runs
+from xttsreg.training.corpus import Corpus, open_corpus, reopen_corpus
 from xttsreg.training.environment import require_training
 from xttsreg.training.explain import named_as
 from xttsreg.training.reference_clip import check_reference
@@ -50,8 +51,14 @@ def finetune(
             found before the first step; nothing is registered then.
     """
     _require_free(store, request.voice)
-    request = _located(request)
-    return _train(store, catalog, request, None, ask, progress, on_event)
+    output = request.output or runs.default_folder(request.voice)
+
+    def find() -> Corpus:
+        return open_corpus(store, request.dataset or request.options.dataset, output, progress)
+
+    return _train(
+        store, catalog, replace(request, output=output), find, False, ask, progress, on_event
+    )
 
 
 def resume(
@@ -70,7 +77,8 @@ def resume(
         store: Has the base that the run began with.
         catalog: For the terms.
         directory: The run's folder.
-        given: Options that the user gave again, see `resume.read_options`.
+        given: Options that the user gave again, see `resume.read_options`. The dataset may be
+            anywhere, if it has the same files.
         ask: For a yes to the terms.
         progress: Watches.
         on_event: As `run.train` has it.
@@ -84,7 +92,7 @@ def resume(
     require_training()
     with runs.run_lock(directory):
         run = runs.read_run(directory)
-        options = read_options(run, given)
+        options = read_options(run, {k: v for k, v in given.items() if k != "dataset"})
         origin = run.record.get("origin") or {}
         if not {"model", "voice", "dataset"} <= set(origin):
             raise InvalidModel(f"{directory / runs.RECORD_NAME}: does not say what it trains from")
@@ -101,81 +109,88 @@ def resume(
             speaker_wav=Path(origin["speaker_wav"]) if origin.get("speaker_wav") else None,
             samples=bool(origin.get("samples", True)),
         )
-        return _train(store, catalog, request, origin["dataset"], ask, progress, on_event)
 
+        def find() -> Corpus:
+            return reopen_corpus(
+                store, origin, options.dataset, given.get("dataset"), directory, progress
+            )
 
-def _located(request: Request) -> Request:
-    """Fill in what a later process could not guess: where the run and its dataset are."""
-    options = replace(request.options, dataset=request.options.dataset.absolute())
-    output = request.output or runs.default_folder(request.voice)
-    return replace(request, options=options, output=output)
+        return _train(store, catalog, request, find, True, ask, progress, on_event)
 
 
 def _train(
     store: LayoutStore,
     catalog: Catalog,
     request: Request,
-    known_dataset: str | None,
+    find: Callable[[], Corpus],
+    is_resumed: bool,
     ask: licensing.Ask,
     progress: Progress,
     on_event: Callable[[dict[str, Any]], None] | None,
 ) -> Voice:
-    """Train from the beginning, or, if the dataset is known from before, go on."""
+    """Train from the beginning, or go on."""
     entry, base = lineage.load_base(store, request.model)
     _require_writable(store)
     _require_trainable(base)
     require_training()
     if request.speaker_wav:
         check_reference(request.speaker_wav)
-    if not request.options.dataset.is_dir():
-        raise InvalidDataset(f"{request.options.dataset}: no such directory")
     terms = licensing.terms_for(base.reference.tagged, base.manifest, catalog)
     licensing.require(store, entry, base.manifest, terms, ask)
     base = lineage.load_base(store, base.reference)[1]
-    dataset = describe_dataset(request.options.dataset, progress=progress).describe()
-    if known_dataset not in (None, str(dataset.digest)):
-        raise InvalidDataset(
-            f"{request.options.dataset}: has changed since the run began",
-            hint="bring back what it was, or begin a new run without --resume",
-        )
+    corpus = find()
+    request = replace(request, options=replace(request.options, dataset=corpus.directory))
     assert request.output is not None
     output, made = request.output, not request.output.exists()
     subject = preflight.Subject(store, base.reference, entry, base.manifest)
-    preflight.before_run(subject, request.options, output, progress.note)
+    more_bytes = corpus.copied_bytes(store, output)
+    preflight.before_run(subject, request.options, output, progress.note, more_bytes=more_bytes)
     view = output / VIEW_NAME
-    if known_dataset:  # a killed process could not remove it
+    if is_resumed:  # a killed process could not remove them
         shutil.rmtree(view, ignore_errors=True)
+        corpus.clear()
     origin = {
         "model": str(base.reference),
         "voice": str(request.voice),
-        "dataset": str(dataset.digest),
+        "dataset": str(corpus.entry.digest),
+        "dataset_ref": str(corpus.reference) if corpus.reference else None,
         "speaker_wav": str(request.speaker_wav.absolute()) if request.speaker_wav else None,
         "samples": request.samples,
     }
     if made:
         runs.list_elsewhere(request.voice, output)
-    # Read whole, whatever was checked before: an hour of training is worth a second of hashing.
-    mode = checkout(store, entry, view, hardlink=True, use_cache=False, progress=progress)
-    progress.note(f"weights: {base.reference.tagged}, checked, by {mode}")
     try:
-        with named_as(base.reference.tagged, view):
-            run = train(
-                view,
-                request.options,
-                output,
-                origin=origin,
-                resume=known_dataset is not None,
-                on_event=on_event,
-            )
-        for violation in run.violations:
-            progress.note(f"refused, and gone on without: {violation}")
-        if mode == "hardlink":
-            check_after(store, entry)
-        return register(store, request, base, dataset, run, mode, progress)
+        with (
+            _checked_out(store, base.reference, entry, view, progress) as mode,
+            corpus.checked_out(store, progress),
+        ):
+            with named_as(base.reference.tagged, view):
+                run = train(
+                    view, request.options, output,
+                    origin=origin, resume=is_resumed, on_event=on_event,
+                )  # fmt: skip
+            for violation in run.violations:
+                progress.note(f"refused, and gone on without: {violation}")
+            if mode == "hardlink":
+                check_after(store, entry)
+            corpus.check_after(store)
+            return register(store, request, base, corpus.entry, run, mode, progress)
     finally:
-        shutil.rmtree(view, ignore_errors=True)
         if made and output.is_dir() and not any(output.iterdir()):
             output.rmdir()
+
+
+@contextmanager
+def _checked_out(
+    store: LayoutStore, name: Reference, entry: Descriptor, view: Path, progress: Progress
+) -> Iterator[Mode]:
+    """A view of the weights, read whole: an hour of training is worth a second of hashing."""
+    mode = checkout(store, entry, view, hardlink=True, use_cache=False, progress=progress)
+    progress.note(f"weights: {name.tagged}, checked, by {mode}")
+    try:
+        yield mode
+    finally:
+        shutil.rmtree(view, ignore_errors=True)
 
 
 def _require_free(store: LayoutStore, voice: Reference) -> None:

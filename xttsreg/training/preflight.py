@@ -119,6 +119,7 @@ def examine(
     *,
     model: Reference | None = None,
     options: TrainOptions | None = None,
+    dataset: str | None = None,
     output: Path | None = None,
 ) -> list[Check]:
     """Look at the machine, the store, and what of a planned run is given.
@@ -128,6 +129,7 @@ def examine(
         catalog: For the terms of the weights.
         model: The weight set to train from.
         options: Of the planned training; its dataset is checked.
+        dataset: What the user calls it: that may be a name in the store.
         output: Where the run's folder would be made.
     """
     from xttsreg.training import preflight_data, preflight_machine, preflight_plan
@@ -143,7 +145,7 @@ def examine(
         whole = subject
         checks += guarded("contents", lambda: _check_contents(whole, with_torch=trains))
     if options is not None:
-        checks += preflight_data.examine_dataset(options, subject, with_tts=trains)
+        checks += preflight_data.examine_dataset(place, dataset, options, subject, with_tts=trains)
     if subject is not None:
         plan = options or TrainOptions(dataset=Path())
         checks += guarded("disk", lambda: preflight_plan.check_disk(subject, plan, output))
@@ -152,7 +154,12 @@ def examine(
 
 
 def before_run(
-    subject: Subject, options: TrainOptions, output: Path, note: Callable[[str], None]
+    subject: Subject,
+    options: TrainOptions,
+    output: Path,
+    note: Callable[[str], None],
+    *,
+    more_bytes: int = 0,
 ) -> None:
     """What a run asks beyond its dataset and weights, which it checks by itself.
 
@@ -161,6 +168,7 @@ def before_run(
         options: Of the run.
         output: The run's folder.
         note: Told what is odd.
+        more_bytes: What is written there besides checkpoints and the voice.
 
     Raises:
         XttsregError: the run would not get through.
@@ -171,7 +179,7 @@ def before_run(
     require_language(options.language)
     found = [
         *preflight_machine.check_pins(),
-        *preflight_plan.check_disk(subject, options, output),
+        *preflight_plan.check_disk(subject, options, output, more_bytes=more_bytes),
         *preflight_plan.check_gpu_memory(subject, options),
     ]
     for check in found:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from xttsreg.content.artifacts import count_files
 from xttsreg.errors import InvalidDataset, XttsregError
+from xttsreg.ops.sources import find_dataset, load_dataset
+from xttsreg.ops.views import checkout
+from xttsreg.stores import durable
+from xttsreg.stores.layout import LAYOUT_FILE, LayoutStore
 from xttsreg.training.findings import TOPICS, Finding
 from xttsreg.training.metadata import check_text
 from xttsreg.training.options import TrainOptions
@@ -17,18 +24,52 @@ _SEEN_BY_TOKENIZER = ("vocab.json", "config.json")
 
 
 def examine_dataset(
-    options: TrainOptions, subject: Subject | None, *, with_tts: bool
+    place: Path,
+    name: str | None,
+    options: TrainOptions,
+    subject: Subject | None,
+    *,
+    with_tts: bool,
 ) -> list[Check]:
     """Check a dataset; without TTS only what can be seen without it.
 
     Args:
+        place: The store's directory.
+        name: What the user calls the dataset; None if ``options`` says where it is.
         options: Which dataset, and how to read it.
         subject: The weight set whose tokenizer the texts must fit; None to leave that out.
         with_tts: Whether TTS can be imported.
     """
-    if not with_tts:
-        return guarded("metadata", lambda: _without_tts(options))
-    return guarded("metadata", lambda: _with_tts(options, subject))
+    with ExitStack() as stack:
+        found: list[Check] = []
+        if name is not None:
+            try:
+                directory, found = stack.enter_context(_located(place, name))
+            except XttsregError as error:
+                return [failed("dataset", error)]
+            options = replace(options, dataset=directory)
+        if with_tts:
+            return found + guarded("metadata", lambda: _with_tts(options, subject))
+        return found + guarded("metadata", lambda: _without_tts(options))
+
+
+@contextmanager
+def _located(place: Path, name: str) -> Iterator[tuple[Path, list[Check]]]:
+    """The directory of a dataset; one of the store gets a view, and is only read from it."""
+    store = LayoutStore.open_existing(place) if (place / LAYOUT_FILE).is_file() else None
+    source = find_dataset(store, name)
+    if store is None or isinstance(source, Path):
+        yield source if isinstance(source, Path) else Path(name), []
+        return
+    reference, entry, manifest = load_dataset(store, source)
+    parent = store.state if store.is_writable() else None  # there links are possible
+    if parent:
+        durable.make_directory(parent)
+    with tempfile.TemporaryDirectory(dir=parent, prefix="view-") as folder:
+        view = Path(folder) / "dataset"
+        checkout(store, entry, view, hardlink=True)
+        text = f"{reference.tagged}: {count_files(manifest)} files, digests right"
+        yield view, [ok("dataset", text)]
 
 
 def _with_tts(options: TrainOptions, subject: Subject | None) -> Checks:

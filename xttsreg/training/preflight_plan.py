@@ -23,8 +23,16 @@ _CONDITIONING = 32  # positions that the speaker takes
 _CODE_SAMPLES = 1024  # samples at 22050 Hz that one audio token stands for
 
 
-def check_disk(subject: Subject, options: TrainOptions, output: Path | None) -> Checks:
+def check_disk(
+    subject: Subject, options: TrainOptions, output: Path | None, *, more_bytes: int = 0
+) -> Checks:
     """Compare the free space with what a run writes at its widest.
+
+    Args:
+        subject: The weight set.
+        options: Of the run.
+        output: The run's folder.
+        more_bytes: What is written besides: a copy of the dataset.
 
     Raises:
         InsufficientSpace: not even one checkpoint and the voice would fit.
@@ -35,10 +43,12 @@ def check_disk(subject: Subject, options: TrainOptions, output: Path | None) -> 
         return
     voice = model.stat().st_size
     kept = _KEPT - 1 + _number(options, "save_n_checkpoints", 1)
-    needed = one * (kept + 1) + voice  # an old checkpoint goes when the new one is there
+    needed = (
+        one * (kept + 1) + voice + more_bytes
+    )  # an old checkpoint goes when the new one is there
     folder = _existing(output or places.default_runs())
     free = shutil.disk_usage(folder).free
-    if free < one + voice:
+    if free < one + voice + more_bytes:
         raise InsufficientSpace(
             str(folder),
             needed_bytes=needed,
@@ -46,6 +56,7 @@ def check_disk(subject: Subject, options: TrainOptions, output: Path | None) -> 
             hint="free some space (`xttsreg gc`, old runs), or give --output on another disk",
         )
     text = f"{_gb(needed)} for {kept + 1} checkpoints of {_gb(one)} and the voice"
+    text += f", {_gb(more_bytes)} of them for the dataset" if more_bytes else ""
     if free < needed:
         action = "free some space, or give --output on another disk: a full one ends the run"
         yield warn("disk", f"{_gb(free)} free in {folder}, a run takes up to {text}", action)

@@ -19,7 +19,8 @@ class Request:
     Attributes:
         model: The weight set to start from.
         voice: What the result will be called.
-        options: Of the training.
+        options: Of the training. Its ``dataset`` is that folder, unless the next one is given.
+        dataset: A dataset of the store.
         output: The run's folder; None for one below the home.
         speaker_wav: A clip of the speaker, which goes into the voice.
         samples: Speak a sentence before and after for the report; needs ``speaker_wav``.
@@ -28,6 +29,7 @@ class Request:
     model: Reference
     voice: Reference
     options: TrainOptions
+    dataset: Reference | None = None
     output: Path | None = None
     speaker_wav: Path | None = None
     samples: bool = True

@@ -26,7 +26,9 @@ from xttsreg.training.result import RunResult
 from xttsreg.training.runs import LOCK_NAME, read_record, run_lock, write_record
 from xttsreg.training.session import quiet
 
-VIEW_NAME = "view"  # a view may lie in the run's folder; it is the caller's, and left alone
+# Views may lie in the run's folder; they are the caller's, and left alone.
+VIEW_NAME = "view"
+DATASET_NAME = "dataset-view"
 
 
 def train(
@@ -48,7 +50,7 @@ def train(
     Args:
         view: Directory with the files of a weight set; only read.
         options: What the user chose.
-        output: Folder of the run; absent or empty, but for a view, unless it is resumed.
+        output: Folder of the run; absent or empty, but for views, unless it is resumed.
         origin: Names and digests for run.json, e.g. of the model; the caller's to read again.
         resume: Go on with the run of this folder from its last checkpoint, as if it had never
             stopped: with the same options, the steps that follow are the same to the last digit.
@@ -136,7 +138,7 @@ def _limits(args: Any) -> Limits:
 def _discard(output: Path, *, with_folder: bool) -> None:
     """Remove what a run that never began has written."""
     for path in output.iterdir():
-        if path.name != VIEW_NAME:
+        if path.name not in (VIEW_NAME, DATASET_NAME):
             path.unlink(missing_ok=True)
     if with_folder:
         output.rmdir()
@@ -146,7 +148,8 @@ def _make_folder(output: Path) -> bool:
     """Make the folder of the run; return whether it was made, or there already and empty."""
     existed = output.exists()
     if existed and (
-        not output.is_dir() or {p.name for p in output.iterdir()} - {VIEW_NAME, LOCK_NAME}
+        not output.is_dir()
+        or {p.name for p in output.iterdir()} - {VIEW_NAME, DATASET_NAME, LOCK_NAME}
     ):
         raise AlreadyExists(f"{output} is there already", hint="choose another output directory")
     output.mkdir(parents=True, exist_ok=True)
