@@ -136,7 +136,7 @@ def test_the_same_bundle_again_writes_nothing_and_keeps_its_name(
 ) -> None:
     before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in stick.rglob("*")}
     again = bundled(filled, stick)
-    assert again.written.files == 0
+    assert again.files == 0
     after = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in stick.rglob("*")}
     assert before == after
 
@@ -147,7 +147,7 @@ def test_what_is_damaged_or_gone_is_written_again_and_the_rest_is_not(
     damage(stick / "blobs" / "sha256" / blob_file(filled, "dvae.pth").name)
     (stick / "blobs" / "sha256" / blob_file(filled, "vocab.json").name).unlink()
     (stick / "SHA256SUMS").unlink()
-    assert bundled(filled, stick).written.files == 2
+    assert bundled(filled, stick).files == 2
     imported(stick, tmp_path / "second")
 
 

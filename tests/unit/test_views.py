@@ -10,7 +10,7 @@ from xttsreg.content.reference import Reference
 from xttsreg.errors import AlreadyExists, BlobNotFound, IntegrityError, InvalidModel, XttsregError
 from xttsreg.ops.licensing import accepted_now, record, referrers
 from xttsreg.ops.views import check_after, checkout
-from xttsreg.stores import durable
+from xttsreg.stores import links
 from xttsreg.stores.base import read_manifest, resolve
 from xttsreg.stores.layout import LayoutStore
 
@@ -61,7 +61,7 @@ def test_on_another_filesystem_links_become_copies(
 @pytest.mark.skipif(os.name != "posix", reason="posix only")
 def test_a_clone_shares_nothing_that_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 5000)
-    cloned = durable.reflink(tmp_path / "a", tmp_path / "b")
+    cloned = links.reflink(tmp_path / "a", tmp_path / "b")
     assert cloned == (tmp_path / "b").exists()
     if not cloned:
         pytest.skip("this filesystem cannot clone")
@@ -97,7 +97,7 @@ def test_damage_that_the_records_cannot_see_is_found_while_copying(
     status = path.stat()
     damage(path, 9)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    if durable.reflink(path, tmp_path / "clone"):
+    if links.reflink(path, tmp_path / "clone"):
         pytest.skip("this filesystem clones, so nothing is read")
     with pytest.raises(IntegrityError):
         checkout(filled, own(filled), tmp_path / "view")

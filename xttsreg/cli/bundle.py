@@ -10,19 +10,42 @@ import click
 from xttsreg.cli.context import App, common_options, json_option, license_option, pass_app
 from xttsreg.cli.output import human_size, print_json, printable, say
 from xttsreg.cli.signatures import sign_option, signing_key, trust_options
+from xttsreg.cli.sizes import SIZE
 from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from xttsreg.content.descriptor import Descriptor
+    from xttsreg.ops.bundle import Bundled
     from xttsreg.ops.recipe import EnvironmentRecipe
     from xttsreg.stores.layout import LayoutStore
 
 
 @click.command("bundle")
 @click.argument("what", nargs=-1, required=True, metavar="RECIPE.toml | REF...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
-              help="Where to write it, e.g. a folder on the stick.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to write it, e.g. a folder on the stick.",
+)
+@click.option(
+    "--volume-size",
+    type=SIZE,
+    metavar="SIZE",
+    help="Spread it over sticks of this size, e.g. 8GB, in DIR/volume-1, ...",
+)
+@click.option(
+    "--volume",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Write only the K-th volume, into DIR itself.",
+)
+@click.option("--max-file-size", type=SIZE, metavar="SIZE",
+              help="Split longer files.  [default: what the medium takes]")  # fmt: skip
+@click.option("--readback", is_flag=True,
+              help="Read everything back from the medium itself, and check it.")  # fmt: skip
 @sign_option
 @click.option(
     "--since",
@@ -39,8 +62,9 @@ if TYPE_CHECKING:
 @common_options
 @pass_app
 def bundle_command(
-    app: App, what: tuple[str, ...], output: Path | None, sign: Path | None, since: Path | None,
-    thin: bool, trust: Path | None, revoked: Path | None, allow_unsigned: bool,
+    app: App, what: tuple[str, ...], output: Path | None, volume_size: int | None,
+    volume: int | None, max_file_size: int | None, readback: bool, sign: Path | None,
+    since: Path | None, thin: bool, trust: Path | None, revoked: Path | None, allow_unsigned: bool,
     accept_license: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a bundle of these sets and voices, fetching first what the store lacks.
@@ -48,7 +72,7 @@ def bundle_command(
     A bundle that is there already is brought up to date: what is right is not written again.
     The trust options are for the inventory of --since.
     """
-    from xttsreg.ops.bundle import bundle
+    from xttsreg.ops.bundle import Media, bundle
     from xttsreg.ops.inventory import read_inventory
     from xttsreg.ops.trust import find_trust
 
@@ -66,24 +90,33 @@ def bundle_command(
     store = app.store(create=True)
     tags = {ref.tagged: _provide(app, store, ref, accept_license) for ref in references}
     tags |= _environments(app, store, environments, Path(what[0]).parent, directory)
-    done = bundle(store, tags, directory, key=key, since=inventory, thin=thin,
-                  progress=app.progress())  # fmt: skip
+    media = Media(volume_bytes=volume_size, volume=volume, file_bytes=max_file_size)
+    done = bundle(store, tags, directory, media=media, key=key, since=inventory, thin=thin,
+                  readback=readback, progress=app.progress())  # fmt: skip
+    signed_by = key.fingerprint() if key else None
     if as_json:
         print_json({"directory": str(done.directory), "bundle": done.bundle.to_json(),
-                    "written_bytes": done.written.size_bytes,
-                    "skipped_bytes": done.written.skipped_bytes,
-                    "signed_by": key.fingerprint() if key else None})  # fmt: skip
-        return
+                    "volumes": {str(v.number): str(v.directory) for v in done.volumes},
+                    "written_bytes": done.size_bytes, "skipped_bytes": done.skipped_bytes,
+                    "signed_by": signed_by})  # fmt: skip
+    else:
+        _tell(done, signed_by)
+
+
+def _tell(done: Bundled, signed_by: str | None) -> None:
     for ref in done.bundle.refs:
         say(f"{ref.ref}@{ref.digest}")
-    say(f"{human_size(done.written.size_bytes)} written, "
-        f"{human_size(done.written.skipped_bytes)} there already")  # fmt: skip
+    say(f"{human_size(done.size_bytes)} written, {human_size(done.skipped_bytes)} there already")
     if done.bundle.requires:
         left_bytes = sum(blob.size_bytes for blob in done.bundle.requires)
         say(f"{human_size(left_bytes)} left out: the other side has them")
-    if key:
-        say(f"signed with the key {key.fingerprint()}")
-    click.echo(str(done.directory))
+    if done.bundle.volumes > 1:
+        numbers = ", ".join(str(volume.number) for volume in done.volumes)
+        say(f"volume {numbers} of {done.bundle.volumes}")
+    if signed_by:
+        say(f"signed with the key {signed_by}")
+    for volume in done.volumes:
+        click.echo(str(volume.directory))
 
 
 def _read(

@@ -13,20 +13,25 @@ from xttsreg.errors import InvalidInputError
 
 @click.command("gc")
 @click.option("--dry-run", is_flag=True, help="Only show what would go.")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option(
+    "--arrivals",
+    is_flag=True,
+    help="Also what has come of bundles of which other volumes are missing.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")  # fmt: skip
 @json_option
 @common_options
 @pass_app
-def gc_command(app: App, dry_run: bool, yes: bool, as_json: bool) -> None:
+def gc_command(app: App, dry_run: bool, arrivals: bool, yes: bool, as_json: bool) -> None:
     """Remove blobs that no name needs, and unfinished downloads."""
     from xttsreg.ops.gc import gc
 
     store = app.store()
-    found = gc(store, dry_run=True)
+    found = gc(store, dry_run=True, arrivals=arrivals)
     total = len(found.blobs) + len(found.files)
     if total and not dry_run:
         _confirm(f"Remove {total} files, {human_size(found.size_bytes)}?", yes)
-        found = gc(store, dry_run=False)
+        found = gc(store, dry_run=False, arrivals=arrivals)
     if as_json:
         print_json({"removed": not dry_run, "blobs": found.blobs, "size_bytes": found.size_bytes,
                     "files": [str(path) for path in found.files]})  # fmt: skip

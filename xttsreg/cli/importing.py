@@ -12,7 +12,8 @@ from xttsreg.cli.signatures import trust_options
 
 
 @click.command("import")
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directories", nargs=-1, required=True, metavar="DIR...",
+                type=click.Path(path_type=Path))  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Move names that mean something else here.")
 @trust_options
 @click.option(
@@ -24,24 +25,29 @@ from xttsreg.cli.signatures import trust_options
 @common_options
 @pass_app
 def import_command(
-    app: App, directory: Path, force: bool, trust: Path | None, revoked: Path | None,
+    app: App, directories: tuple[Path, ...], force: bool, trust: Path | None, revoked: Path | None,
     allow_unsigned: bool, allow_older: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Check a bundle and take it into the store: all of it, or nothing."""
-    from xttsreg.ops.importing import import_bundle
+    """Check a bundle and take it into the store: all of it, or nothing.
+
+    Of a bundle on several sticks, give as many as are there, in any order; the others may come
+    later. Its names appear with the last one.
+    """
+    from xttsreg.ops.importing import import_volumes
     from xttsreg.ops.trust import find_trust
 
-    done = import_bundle(
-        directory,
+    done = import_volumes(
+        directories,
         app.store(create=True),
         force=force,
         trust=find_trust(trust, revoked, allow_unsigned=allow_unsigned),
         allow_older=allow_older,
         progress=app.progress(),
     )
-    refs = [f"{ref.ref}@{ref.digest}" for ref in done.bundle.refs]
+    refs = [] if done.missing else [f"{ref.ref}@{ref.digest}" for ref in done.bundle.refs]
     if as_json:
         print_json({"bundle_id": done.bundle.bundle_id, "refs": refs,
+                    "volumes": done.bundle.volumes, "missing": done.missing,
                     "origin": done.origin.to_json(),
                     "imported_bytes": done.copied.size_bytes,
                     "skipped_bytes": done.copied.skipped_bytes})  # fmt: skip
@@ -49,5 +55,11 @@ def import_command(
     say(printable(str(done.origin)))
     say(f"{human_size(done.copied.size_bytes)} imported, "
         f"{human_size(done.copied.skipped_bytes)} there already")  # fmt: skip
+    if done.missing:
+        numbers = ", ".join(map(str, done.missing))
+        say(
+            f"not complete: volume {numbers} of {done.bundle.volumes} is missing; import it as well"
+        )
+        return
     for ref in refs:
         click.echo(ref)

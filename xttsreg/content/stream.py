@@ -64,6 +64,15 @@ class VerifyingReader:
             self._check_end()
         return data
 
+    def read_to_end(self, advance: Advance = no_advance) -> None:
+        """Read all of it only to check it.
+
+        Raises:
+            SizeMismatch, DigestMismatch: as `read`.
+        """
+        while chunk := self.read(CHUNK_BYTES):
+            advance(len(chunk))
+
     def _check_end(self) -> None:
         expected = self._expected
         if self._count_bytes != expected.size_bytes:

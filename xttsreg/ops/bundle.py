@@ -2,27 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import xttsreg
 from xttsreg.content.bundle import LISTING, Bundle
 from xttsreg.content.descriptor import Descriptor
+from xttsreg.content.digest import Digest
 from xttsreg.content.inventory import Inventory
-from xttsreg.errors import XttsregError
+from xttsreg.errors import InvalidInputError, XttsregError
 from xttsreg.ops import plan
 from xttsreg.ops.copy import select
 from xttsreg.ops.issued import issue
+from xttsreg.ops.medium import limits_of
 from xttsreg.ops.parts import digest_parts
+from xttsreg.ops.plan import Plan
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.signing import BUNDLE_NAMESPACE, SigningKey
 from xttsreg.ops.smallfiles import small_files
-from xttsreg.ops.spread import Limits
+from xttsreg.ops.spread import FAT32_FILE_BYTES, Limits
 from xttsreg.ops.stick import require_ours
 from xttsreg.ops.thin import omit
 from xttsreg.ops.writing import Sign, Written, write_volume
 from xttsreg.stores.layout import LayoutStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """What a bundle is written onto.
+
+    Attributes:
+        volume_bytes: The room on one stick; None for one that takes all.
+        volume: Write only this one, from 1; None writes all of them.
+        file_bytes: The longest file; None for what the medium can do.
+    """
+
+    volume_bytes: int | None = None
+    volume: int | None = None
+    file_bytes: int | None = None
+
+    def limits(self, directory: Path) -> Limits:
+        """For planning.
+
+        Several volumes are planned for FAT32, whatever the first one is: the plan must be the
+        same when the next stick is in the port.
+        """
+        found = limits_of(directory)
+        if self.volume_bytes is not None:
+            found = replace(found, file_bytes=FAT32_FILE_BYTES, block_bytes=Limits().block_bytes)
+        return replace(
+            found,
+            file_bytes=self.file_bytes or found.file_bytes,
+            volume_bytes=self.volume_bytes,
+        )
+
+
+ONE = Media()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +68,29 @@ class Bundled:
     """What a bundle run did.
 
     Attributes:
-        directory: The bundle.
+        directory: The bundle, or what its volumes lie in.
         bundle: Its listing.
-        written: What was written, and what was there already.
+        volumes: What was written on each volume, and what was there already.
     """
 
     directory: Path
     bundle: Bundle
-    written: Written
+    volumes: tuple[Written, ...]
+
+    @property
+    def files(self) -> int:
+        """Files written, the lists not counted."""
+        return sum(volume.files for volume in self.volumes)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes written."""
+        return sum(volume.size_bytes for volume in self.volumes)
+
+    @property
+    def skipped_bytes(self) -> int:
+        """Bytes that were there, and right."""
+        return sum(volume.skipped_bytes for volume in self.volumes)
 
 
 def bundle(
@@ -45,46 +98,151 @@ def bundle(
     tags: Mapping[str, Descriptor],
     directory: Path,
     *,
+    media: Media = ONE,
     key: SigningKey | None = None,
     since: Inventory | None = None,
     thin: bool = False,
+    readback: bool = False,
     progress: Progress = QUIET,
 ) -> Bundled:
     """Write a bundle of these tags, or bring the one that is there up to date.
 
     Args:
-        store: Where from.
-        tags: What.
-        directory: Where to.
+        store: Has them.
+        tags: ``name:tag`` to manifest.
+        directory: Where to. Of several volumes each gets a directory in it, unless only one is
+            wanted.
+        media: What it is written onto.
         key: Signs it.
         since: What the other side has: it is left out.
         thin: Also leave out what belongs to the bases of the voices and runs.
+        readback: Check what was written as the medium gives it, not the system's memory.
         progress: Watches.
 
     Raises:
-        InvalidInputError: the directory holds something else than a bundle.
+        InvalidInputError: the directory holds something else than a bundle; too narrow limits.
         SigningFailed: the key could not be used; nothing was written.
         InsufficientSpace, ReadOnlyMedia: the medium cannot take it.
         IntegrityError: a blob of the store is damaged.
     """
-    require_ours(directory, store)
+    apart = media.volume_bytes is not None and media.volume is None
+    _require_memory(store, media)
+    if not apart:
+        require_ours(directory, store)
+    held = directory / _volume_name(1) if apart else directory
     with store.reading():
-        selection = select(store, tags)
-        small = small_files(store, selection)
-        omitted = omit(store, selection, since=since, thin=thin)
-        unnamed = plan.draft(
-            selection,
-            small,
-            limits=Limits(),
-            tool=f"xttsreg {xttsreg.__version__}",
-            digest_parts=lambda blob, sizes: digest_parts(store, blob, sizes),
-            absent=omitted.digests,
-            based_on=omitted.based_on,
+        planned = make_plan(
+            store,
+            tags,
+            media.limits(directory),
+            since=since,
+            thin=thin,
+            held=_held(held),
+            progress=progress,
         )
-        listing = issue(store, unnamed, held=_held(directory))
-        planned = plan.complete(listing, selection, small)
-        written = write_volume(store, planned, 1, directory, sign=_signing(key), progress=progress)
-    return Bundled(directory, listing, written)
+        numbers = range(1, planned.bundle.volumes + 1)
+        if media.volume is not None and media.volume not in numbers:
+            raise InvalidInputError(
+                f"there is no volume {media.volume}: the bundle has {planned.bundle.volumes}"
+            )
+        places = {n: directory / _volume_name(n) for n in numbers} if apart else {
+            media.volume or 1: directory
+        }  # fmt: skip
+        if apart:
+            _clear_apart(directory, store, places.values())
+        written = tuple(
+            write_volume(
+                store,
+                planned,
+                number,
+                place,
+                sign=_signing(key),
+                readback=readback,
+                progress=progress,
+            )
+            for number, place in places.items()
+        )
+    return Bundled(directory, planned.bundle, written)
+
+
+def make_plan(
+    store: LayoutStore,
+    tags: Mapping[str, Descriptor],
+    limits: Limits,
+    *,
+    since: Inventory | None = None,
+    thin: bool = False,
+    held: str | None = None,
+    progress: Progress = QUIET,
+) -> Plan:
+    """Everything that the bundle will hold, under the name that it has or gets.
+
+    Args:
+        store: Has the tags.
+        tags: ``name:tag`` to manifest.
+        limits: Of the media.
+        since: What the other side has.
+        thin: Leave out the bases.
+        held: The id of the bundle that the medium says it has.
+        progress: Watches the blobs that are split.
+
+    Raises:
+        InvalidInputError: too narrow limits.
+        IntegrityError, BlobNotFound: something in the store is missing or damaged.
+    """
+    selection = select(store, tags)
+    small = small_files(store, selection)
+    omitted = omit(store, selection, since=since, thin=thin)
+    labels = selection.labels()
+
+    def look(blob: Descriptor, sizes: plan.Sizes) -> list[Digest]:
+        label = labels.get(blob.digest, blob.digest.short).partition(" ")[2]
+        with progress.task(f"split {label}", blob.size_bytes) as advance:
+            return digest_parts(store, blob, sizes, advance)
+
+    unnamed = plan.draft(
+        selection,
+        small,
+        limits=limits,
+        tool=f"xttsreg {xttsreg.__version__}",
+        digest_parts=look,
+        absent=omitted.digests,
+        based_on=omitted.based_on,
+    )
+    return plan.complete(issue(store, unnamed, held=held), selection, small)
+
+
+def _require_memory(store: LayoutStore, media: Media) -> None:
+    if media.volume is not None and media.volume_bytes is None:
+        raise InvalidInputError(
+            "one volume of how many? the size of a volume was not given", hint="add --volume-size"
+        )
+    if media.volume is not None and not store.is_writable():
+        raise InvalidInputError(
+            f"{store.root}: cannot be written to, so it cannot remember which bundle the other "
+            "volumes belong to",
+            hint="leave out --volume, and write all volumes in one run",
+        )
+
+
+def _volume_name(number: int) -> str:
+    return f"volume-{number}"
+
+
+def _clear_apart(directory: Path, store: LayoutStore, places: Collection[Path]) -> None:
+    """Look at the directory of several volumes; remove volumes that an earlier bundle had more.
+
+    Raises:
+        InvalidInputError: it holds something else.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise InvalidInputError(f"{directory}: not a directory")
+    more = set(directory.glob("volume-*")) - set(places) if directory.is_dir() else set()
+    for place in (*places, *more):
+        require_ours(place, store)
+    for place in more:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(place)
 
 
 def _signing(key: SigningKey | None) -> Sign | None:

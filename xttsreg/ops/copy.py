@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Manifest
-from xttsreg.content.stream import CHUNK_BYTES, Advance, VerifyingReader
+from xttsreg.content.stream import Advance, VerifyingReader
 from xttsreg.errors import IntegrityError
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.base import Store, read_manifest, referrers
 from xttsreg.stores.layout import LayoutStore
+
+Explain = Callable[[Descriptor, IntegrityError, str], str]
+"""From a blob, what is wrong with it and its label to what to do next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,8 @@ def copy(
     together: bool = True,
     prove_source: bool = False,
     elsewhere: Collection[Digest] = (),
-    before_names: Callable[[], None] = lambda: None,
+    names: bool = True,
+    explain: Explain | None = None,
     progress: Progress = QUIET,
 ) -> Copied:
     """Copy a selection. Names appear once every blob is there and proven.
@@ -101,13 +105,15 @@ def copy(
             is noticed whatever was copied from it before.
         elsewhere: Blobs that the source lacks, and of which the caller knows that the target has
             them.
-        before_names: Called when every blob is there and proven, before the first name appears.
+        names: Give what was copied its names; otherwise the caller does, with `name`, before
+            `writing` ends.
+        explain: Gets a blob of the source that is not right, and says what to do about it.
         progress: Watches.
 
     Raises:
         IntegrityError: the source has other bytes than it says; names the blob.
     """
-    job = _Job(source, target, selection.labels(), take_over, prove_source, progress)
+    job = _Job(source, target, selection.labels(), take_over, prove_source, explain, progress)
     wanted = [blob for blob in selection.blobs() if blob.digest not in elsewhere]
     blobs = sorted(wanted, key=lambda blob: -blob.size_bytes)
 
@@ -122,14 +128,19 @@ def copy(
         for publish in publishers if together else []:
             if publish:
                 publish()
-        before_names()
-        for tagged, entry in selection.tags.items():
-            target.tag(tagged, entry)
-        for entry in selection.held:
-            target.hold(entry)
+        if names:
+            name(target, selection)
     copied = [blob for blob, publish in zip(blobs, publishers, strict=True) if publish]
     size_bytes = sum(blob.size_bytes for blob in copied)
     return Copied(len(copied), size_bytes, sum(b.size_bytes for b in blobs) - size_bytes)
+
+
+def name(target: Store, selection: Selection) -> None:
+    """Give blobs that are there their names. Within `Store.writing`."""
+    for tagged, entry in selection.tags.items():
+        target.tag(tagged, entry)
+    for entry in selection.held:
+        target.hold(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +152,7 @@ class _Job:
     labels: Mapping[Digest, str]
     take_over: bool
     prove_source: bool
+    explain: Explain | None
     progress: Progress
 
     def stage(self, blob: Descriptor, cancel: Cancel) -> Callable[[], None] | None:
@@ -156,20 +168,20 @@ class _Job:
                     return None
                 return self._stage(blob, cancel.watch(advance))
             except IntegrityError as error:
+                if self.explain:
+                    error.hint = self.explain(blob, error, label)
                 error.hint = error.hint or f"the damaged file is {label}; bring this one again"
                 raise
 
     def _prove(self, blob: Descriptor, label: str, advance: Advance) -> None:
         with self.source.open(blob) as raw:
-            reader = VerifyingReader(raw, blob, what=label)
-            while chunk := reader.read(CHUNK_BYTES):
-                advance(len(chunk))
+            VerifyingReader(raw, blob, what=label).read_to_end(advance)
 
     def _stage(self, blob: Descriptor, advance: Advance) -> Callable[[], None]:
         source, target = self.source, self.target
         if isinstance(source, LayoutStore) and isinstance(target, LayoutStore):
-            source.open(blob).close()  # a regular file, or an error that says so
-            path = source.blob_path(blob.digest)
-            return target.stage_file(blob, path, advance, hardlink=self.take_over)
+            path = source.file_of(blob)
+            if path:
+                return target.stage_file(blob, path, advance, hardlink=self.take_over)
         with source.open(blob) as raw:
             return target.stage(blob, raw, advance)

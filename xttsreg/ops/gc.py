@@ -10,6 +10,7 @@ from pathlib import Path
 from xttsreg.content.descriptor import REF_NAME, Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import MANIFEST_TYPE, Index
+from xttsreg.ops import arriving
 from xttsreg.stores import durable, lease
 from xttsreg.stores.base import reachable, read_manifest
 from xttsreg.stores.layout import LayoutStore
@@ -30,8 +31,13 @@ class Garbage:
     size_bytes: int
 
 
-def gc(store: LayoutStore, *, dry_run: bool) -> Garbage:
+def gc(store: LayoutStore, *, dry_run: bool, arrivals: bool = False) -> Garbage:
     """Remove what nothing refers to.
+
+    Args:
+        store: Which.
+        dry_run: Only look.
+        arrivals: Also what has come of bundles of which other volumes are missing.
 
     Raises:
         StoreLocked: a process is writing; its new blobs look unreferenced.
@@ -42,12 +48,12 @@ def gc(store: LayoutStore, *, dry_run: bool) -> Garbage:
         lease.require_no_living_lease(store.state)
         entries = store.entries()
         orphans = _orphans(store, entries)
-        kept: set[Digest] = set()
+        kept = set() if arrivals else arriving.awaited(store)
         for entry in entries:
             if entry.digest not in orphans:
                 kept |= reachable(store, entry).keys()
         blobs = sorted(set(store.blob_digests()) - kept)
-        files = _litter(store)
+        files = _litter(store) + (arriving.arrived_files(store) if arrivals else [])
         paths = [*files, *(store.blob_path(digest) for digest in blobs)]
         size_bytes = sum(path.lstat().st_size for path in paths if not path.is_dir())
         if not dry_run:
@@ -92,3 +98,5 @@ def _remove(
                 path.unlink(missing_ok=True)
         durable.remove_tree(store.state / "tmp")
         durable.remove_tree(store.state / "environments")
+
+        arriving.remove_empty(store)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 from collections.abc import Sequence
-from typing import BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from xttsreg.content.canonical import dump_canonical
 from xttsreg.content.descriptor import Descriptor
@@ -14,6 +16,9 @@ from xttsreg.content.digest import Digest
 from xttsreg.content.stream import CHUNK_BYTES, Advance, Readable, VerifyingReader, no_advance
 from xttsreg.stores import durable
 from xttsreg.stores.layout import LayoutStore
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _MEMORY = "parts"
 
@@ -74,6 +79,39 @@ class Slice:
         data = self._raw.read(wanted) if wanted else b""
         self._left_bytes -= len(data)
         return data
+
+
+class Joined(io.RawIOBase):
+    """Several files one after the other, as one stream."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = iter(paths)
+        self._file: BinaryIO | None = None
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill the buffer as far as one file goes; 0 at the end of the last."""
+        while True:
+            size = self._file.readinto(buffer) if self._file else 0  # type: ignore[attr-defined]
+            if size:
+                return int(size)
+            path = next(self._paths, None)
+            if path is None:
+                return 0
+            self._next(path)
+
+    def _next(self, path: Path | None) -> None:
+        if self._file:
+            self._file.close()
+        self._file = path.open("rb", buffering=0) if path else None
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        self._next(None)
+        super().close()
 
 
 def open_slice(raw: BinaryIO, offset_bytes: int, size_bytes: int) -> Slice:

@@ -32,7 +32,8 @@ from xttsreg.ops.spread import Limits, Piece, Room, spread
 _SMALL_BYTES = 1024 * 1024
 _DRAFT = "00000000-0000-0000-0000-000000000000"
 
-DigestParts = Callable[[Descriptor, Sequence[int]], Sequence[Digest]]
+Sizes = Sequence[int]
+DigestParts = Callable[[Descriptor, Sizes], Sequence[Digest]]
 """The digests of a blob's parts, which have these sizes in bytes, in order."""
 
 
@@ -180,7 +181,7 @@ def _room(everywhere: Sequence[BundleFile], others: int, limits: Limits) -> Room
         )
     # The lists grow with the number of files: a line of SHA256SUMS and an entry of bundle.json,
     # 500 bytes at most; and a blob may be in parts.
-    lists_bytes = 64 * 1024 + 500 * (len(everywhere) + 4 * others)
+    lists_bytes = 16 * 1024 + 500 * (len(everywhere) + 4 * others)
     room = Room(limits, sum(limits.occupied(f.size_bytes) for f in everywhere) + lists_bytes)
     if room.volume_bytes is not None and room.volume_bytes < limits.block_bytes:
         raise InvalidInputError(

@@ -27,6 +27,7 @@ from xttsreg.content.bundle import (
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Index
 from xttsreg.errors import BundleMismatch, InvalidInputError, InvalidManifest, UnsafePath
+from xttsreg.ops.diagnosis import diagnose
 from xttsreg.ops.smallfiles import INDEX
 from xttsreg.ops.stick import walk
 from xttsreg.stores.durable import disk_errors
@@ -174,7 +175,12 @@ def _read_small(directory: Path, bundle: Bundle, number: int) -> Mapping[str, by
         if not path.startswith((BLOBS, PARTS)):
             opened: BinaryIO
             with disk_errors(directory), (directory / path).open("rb") as opened:
-                found[path] = prove_small(path, opened.read(file.size_bytes + 1), file.digest)
+                data = opened.read(file.size_bytes + 1)
+            try:
+                found[path] = prove_small(path, data, file.digest)
+            except BundleMismatch as error:
+                error.hint = diagnose([(directory / path, file.digest)], Digest.of(data))
+                raise
     return found
 
 

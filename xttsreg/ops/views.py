@@ -16,7 +16,7 @@ from xttsreg.errors import AlreadyExists, BlobNotFound, IntegrityError, InvalidM
 from xttsreg.ops.packing import unpack
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
-from xttsreg.stores import durable
+from xttsreg.stores import durable, links
 from xttsreg.stores.base import read_manifest
 from xttsreg.stores.layout import LayoutStore
 
@@ -190,7 +190,7 @@ def _place(
     label: str,
 ) -> Mode:
     source = store.blob_path(layer.digest)
-    if durable.reflink(source, target):
+    if links.reflink(source, target):
         return "reflink"
     if hardlink:
         with contextlib.suppress(OSError):

@@ -16,11 +16,11 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
-from xttsreg.content.stream import CHUNK_BYTES, Advance, VerifyingReader
+from xttsreg.content.stream import CHUNK_BYTES, Advance, Readable, VerifyingReader, no_advance
 from xttsreg.errors import (
     DigestMismatch,
     InsufficientSpace,
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextlib.contextmanager
@@ -54,6 +53,12 @@ def disk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
             free_bytes = shutil.disk_usage(existing_parent(path)).free
             raise InsufficientSpace(
                 str(path), needed_bytes=needed_bytes, free_bytes=free_bytes
+            ) from error
+        if error.errno == errno.EFBIG:
+            raise StoreError(
+                f"{error.filename or path}: the medium, or `ulimit -f`, takes no file so long",
+                hint="FAT32 ends at 4294967295 bytes: `bundle --max-file-size` splits files; "
+                "a store needs another filesystem",
             ) from error
         if error.errno in _READ_ONLY:
             raise ReadOnlyMedia(
@@ -146,7 +151,7 @@ def make_directory(directory: Path) -> None:
     sync_directory(directory.parent)
 
 
-def sync_file(file: BinaryIO) -> None:
+def sync_file(file: IO[bytes]) -> None:
     """Flush a file to the medium itself, the drive's cache included where the system can."""
     file.flush()
     if sys.platform == "darwin":
@@ -277,13 +282,25 @@ def check_file(path: Path, expected: Descriptor, *, what: str, advance: Advance)
     """
     try:
         with path.open("rb", buffering=0) as file:
-            reader = VerifyingReader(file, expected, what=what)
-            while chunk := reader.read(CHUNK_BYTES):
-                advance(len(chunk))
+            VerifyingReader(file, expected, what=what).read_to_end(advance)
             os.fsync(file.fileno())
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def write_at(
+    path: Path, offset_bytes: int, source: Readable, advance: Advance = no_advance
+) -> None:
+    """Write a part of a larger file at its place, durably; the rest may come in any order."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        file.seek(offset_bytes)
+        while chunk := source.read(CHUNK_BYTES):
+            file.write(chunk)
+            advance(len(chunk))
+        sync_file(file)
+    sync_directory(path.parent)
 
 
 def remove_tree(directory: Path) -> None:
@@ -299,19 +316,3 @@ def publish(temporary: Path, target: Path, *, read_only: bool = True) -> None:
     make_directory(target.parent)
     temporary.replace(target)
     sync_directory(target.parent)
-
-
-def reflink(source: Path, target: Path) -> bool:
-    """Clone a file without copying bytes (btrfs, xfs). False where that is not possible."""
-    if sys.platform != "linux":
-        return False
-    import fcntl
-
-    try:
-        with source.open("rb") as src, target.open("xb") as dst:
-            fcntl.ioctl(dst.fileno(), _FICLONE, src.fileno())
-            os.fsync(dst.fileno())
-    except OSError:
-        target.unlink(missing_ok=True)
-        return False
-    return True

@@ -37,7 +37,7 @@ from xttsreg.errors import (
     StoreNotFound,
     TagNotFound,
 )
-from xttsreg.stores import durable, lease
+from xttsreg.stores import durable, lease, links
 from xttsreg.stores.verified import VerifiedCache
 
 STATE_DIRECTORY = ".xttsreg"
@@ -204,11 +204,33 @@ class LayoutStore:
         """
         temporary = self._held().temporary()
         with durable.disk_errors(path, blob.size_bytes):
-            if not (durable.reflink(path, temporary) or (hardlink and _hardlink(path, temporary))):
+            if not (
+                links.reflink(path, temporary) or (hardlink and links.hardlink(path, temporary))
+            ):
                 with path.open("rb", buffering=0) as file:
                     return self.stage(blob, file, advance)
             durable.check_file(temporary, blob, what=path.name, advance=advance)
         return lambda: self._publish(temporary, blob)
+
+    def stage_given(
+        self, blob: Descriptor, path: Path, advance: Advance = no_advance
+    ) -> Callable[[], None]:
+        """Like `stage`, from a file of this store's state, which is moved and not copied.
+
+        Raises:
+            SizeMismatch, DigestMismatch: and the file is gone.
+        """
+        durable.check_file(path, blob, what=path.name, advance=advance)
+        return lambda: self._publish(path, blob)
+
+    def file_of(self, blob: Descriptor) -> Path | None:
+        """The blob as one regular file, to be linked or cloned; None if it is not in one.
+
+        Raises:
+            BlobNotFound, IntegrityError: as `open`.
+        """
+        self.open(blob).close()
+        return self.blob_path(blob.digest)
 
     def partial_path(self, digest: Digest) -> Path:
         """Where `resumable` keeps what it has so far."""
@@ -398,16 +420,3 @@ class LayoutStore:
         if self._lease is None:
             raise RuntimeError("stage() outside of writing()")
         return self._lease
-
-
-def _hardlink(source: Path, target: Path) -> bool:
-    """Link a file that nobody else may change. False where that is not possible."""
-    status = source.lstat()
-    mine = getattr(os, "geteuid", lambda: status.st_uid)() == status.st_uid
-    if not mine or not stat.S_ISREG(status.st_mode):
-        return False
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except (OSError, NotImplementedError):
-        return False
-    return True

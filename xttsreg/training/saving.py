@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from xttsreg.errors import InsufficientSpace
-from xttsreg.stores import durable
+from xttsreg.stores import durable, links
 
 BEST_NAME = "best_model.pth"
 _NUMBERED = re.compile(r"(checkpoint|best_model)_(\d+)\.pth")
@@ -69,7 +69,7 @@ def share(path: Path, name: str) -> None:
         try:
             os.link(path, partial)
         except OSError:  # e.g. exFAT
-            if not durable.reflink(path, partial):
+            if not links.reflink(path, partial):
                 with durable.disk_errors(path, path.stat().st_size):
                     shutil.copyfile(path, partial)
         partial.replace(target)
