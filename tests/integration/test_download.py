@@ -27,9 +27,9 @@ from xttsreg.errors import (
     Transient,
     Unauthorized,
 )
-from xttsreg.ops.download import RemoteFile, download
-from xttsreg.ops.transport import parse_retry_after
-from xttsreg.ops.urls import HUB_URL, apply_endpoint, origin_of, redact
+from xttsreg.remote.download import RemoteFile, download
+from xttsreg.remote.transport import Bearer, parse_retry_after
+from xttsreg.remote.urls import HUB_URL, apply_endpoint, origin_of, redact
 
 REVISION = "6c2b0d75eae4b7047358e3b6bd9325f857d43f77"
 REPO = "coqui/XTTS-v2"
@@ -487,14 +487,14 @@ def test_no_source() -> None:
 def test_token_stays_with_its_host(tmp_path: Path) -> None:
     directory = make_directory(tmp_path / "gated")
     with Hub(directory, repo=REPO, revision=REVISION, token=TOKEN, other_host=True) as hub:
-        download(pinned(hub), MemorySink(), token=TOKEN, token_urls=[hub.url])
+        download(pinned(hub), MemorySink(), auth=Bearer(TOKEN), auth_urls=[hub.url])
         assert [(r.stage, r.authorized) for r in hub.requests] == [
             ("resolve", True),
             ("lfs", False),
         ]
         assert hub.requests[0].port != hub.requests[1].port
         with pytest.raises(Unauthorized, match="GatedRepo"):
-            download(pinned(hub), MemorySink(), token=TOKEN)  # the token is the public hub's
+            download(pinned(hub), MemorySink(), auth=Bearer(TOKEN))  # the token is the public hub's
 
 
 def test_token_does_not_come_back_from_another_host(hub: Hub, mirror: Hub) -> None:
@@ -504,7 +504,7 @@ def test_token_does_not_come_back_from_another_host(hub: Hub, mirror: Hub) -> No
     hub.inject(Fault(status=302, headers={"Location": there}), file="config.json")
     mirror.inject(Fault(status=302, headers={"Location": back}), file="config.json")
     file = pinned(hub, name="config.json")
-    download(file, MemorySink(), token=TOKEN, token_urls=[hub.url])
+    download(file, MemorySink(), auth=Bearer(TOKEN), auth_urls=[hub.url])
     assert [r.authorized for r in hub.requests + mirror.requests] == [True, False, False]
 
 
@@ -512,7 +512,10 @@ def test_relative_redirect_keeps_the_token(hub: Hub) -> None:
     where = f"/{REPO}/resolve/main/config.json"
     hub.inject(Fault(status=307, headers={"Location": where}), file="config.json")
     download(
-        pinned(hub, name="config.json"), MemorySink(), token=TOKEN, token_urls=[hub.url + "/x"]
+        pinned(hub, name="config.json"),
+        MemorySink(),
+        auth=Bearer(TOKEN),
+        auth_urls=[hub.url + "/x"],
     )
     assert [r.authorized for r in hub.requests] == [True, True]
 
@@ -532,7 +535,7 @@ def test_netrc_does_not_replace_the_token(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     directory = make_directory(tmp_path / "gated")
     with Hub(directory, repo=REPO, revision=REVISION, token=TOKEN) as hub:
-        download(pinned(hub), MemorySink(), token=TOKEN, token_urls=[hub.url])
+        download(pinned(hub), MemorySink(), auth=Bearer(TOKEN), auth_urls=[hub.url])
 
 
 def test_too_many_redirects(hub: Hub) -> None:
@@ -561,7 +564,7 @@ def test_errors_tell_no_secrets(hub: Hub) -> None:
         urls=[secret, closed, "nonsense?key=sesame", "http://me:pass-word@[x/?key=sesame"],
     )
     with pytest.raises(RemoteError) as caught:
-        download(file, MemorySink(), token=TOKEN, token_urls=[hub.url], sleep=Sleeps())
+        download(file, MemorySink(), auth=Bearer(TOKEN), auth_urls=[hub.url], sleep=Sleeps())
     told = repr(caught.value) + str(caught.value.hint) + caught.value.url
     assert not [word for word in (TOKEN, "pass-word", "sesame", "Signature") if word in told]
 
@@ -569,7 +572,7 @@ def test_errors_tell_no_secrets(hub: Hub) -> None:
 @pytest.mark.parametrize("token", ["hf_x\n", "hf x", "hf_\u00e9", ""])
 def test_malformed_token(hub: Hub, token: str) -> None:
     with pytest.raises(InvalidInputError, match="token") as caught:
-        download(pinned(hub), MemorySink(), token=token)
+        download(pinned(hub), MemorySink(), auth=Bearer(token))
     assert not token or token not in str(caught.value)
 
 

@@ -12,7 +12,7 @@ from xttsreg.content.stream import Advance, VerifyingReader
 from xttsreg.errors import IntegrityError
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
-from xttsreg.stores.base import Store, read_manifest, referrers
+from xttsreg.stores.base import ResumableSource, Source, Target, read_manifest
 from xttsreg.stores.layout import LayoutStore
 
 Explain = Callable[[Descriptor, IntegrityError, str], str]
@@ -64,7 +64,7 @@ class Copied:
     skipped_bytes: int
 
 
-def select(source: Store, tags: Mapping[str, Descriptor]) -> Selection:
+def select(source: Source, tags: Mapping[str, Descriptor]) -> Selection:
     """These tags of a store, with everything that belongs to them.
 
     Raises:
@@ -73,15 +73,15 @@ def select(source: Store, tags: Mapping[str, Descriptor]) -> Selection:
     manifests = {entry.digest: read_manifest(source, entry) for entry in tags.values()}
     held = []
     for digest in list(manifests):
-        for entry, manifest in referrers(source, digest):
+        for entry, manifest in source.referrers(digest):
             held.append(entry)
             manifests[entry.digest] = manifest
     return Selection(tags, held, manifests)
 
 
 def copy(
-    source: Store,
-    target: Store,
+    source: Source,
+    target: Target,
     selection: Selection,
     *,
     take_over: bool = False,
@@ -147,8 +147,8 @@ def name(target: Store, selection: Selection) -> None:
 class _Job:
     """What all blobs of one copy have in common."""
 
-    source: Store
-    target: Store
+    source: Source
+    target: Target
     labels: Mapping[Digest, str]
     take_over: bool
     prove_source: bool
@@ -166,7 +166,7 @@ class _Job:
                 if present:
                     self._prove(blob, label, cancel.watch(advance))
                     return None
-                return self._stage(blob, cancel.watch(advance))
+                return self._stage(blob, cancel, cancel.watch(advance))
             except IntegrityError as error:
                 if self.explain:
                     error.hint = self.explain(blob, error, label)
@@ -177,11 +177,37 @@ class _Job:
         with self.source.open(blob) as raw:
             VerifyingReader(raw, blob, what=label).read_to_end(advance)
 
-    def _stage(self, blob: Descriptor, advance: Advance) -> Callable[[], None]:
+    def _stage(self, blob: Descriptor, cancel: Cancel, advance: Advance) -> Callable[[], None]:
         source, target = self.source, self.target
+        if isinstance(source, ResumableSource) and isinstance(target, LayoutStore):
+            return _bring(source, target, blob, cancel, advance)
         if isinstance(source, LayoutStore) and isinstance(target, LayoutStore):
             path = source.file_of(blob)
             if path:
                 return target.stage_file(blob, path, advance, hardlink=self.take_over)
         with source.open(blob) as raw:
             return target.stage(blob, raw, advance)
+
+
+def _bring(
+    source: ResumableSource,
+    target: LayoutStore,
+    blob: Descriptor,
+    cancel: Cancel,
+    advance: Advance,
+) -> Callable[[], None]:
+    """Go on where an earlier process stopped. The blob has its place when this returns."""
+    with target.resumable(blob) as writer:
+        if writer is not None:
+            resumed_bytes = writer.offset_bytes
+            advance(resumed_bytes)
+            source.fill(blob, writer, sleep=cancel.sleep, advance=advance)
+            try:
+                writer.commit()
+            except IntegrityError:
+                if not resumed_bytes:
+                    raise
+                advance(-blob.size_bytes)  # what it was resumed from may be at fault
+                source.fill(blob, writer, sleep=cancel.sleep, advance=advance)
+                writer.commit()
+    return lambda: None

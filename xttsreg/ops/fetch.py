@@ -18,7 +18,7 @@ from xttsreg.errors import InsufficientSpace, IntegrityError
 from xttsreg.ops import licensing
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
-from xttsreg.ops.urls import HUB_URL, apply_endpoint, redact
+from xttsreg.remote.urls import HUB_URL, apply_endpoint, redact
 from xttsreg.stores.durable import BlobWriter
 from xttsreg.stores.layout import LayoutStore
 
@@ -141,7 +141,8 @@ class _Job:
         advance: Advance,
     ) -> list[str]:
         """Fill the writer and commit it; the URLs that are left to try if it was wrong."""
-        from xttsreg.ops import download
+        from xttsreg.remote import download
+        from xttsreg.remote.transport import Bearer
 
         resumed_bytes = writer.offset_bytes
         remote = download.RemoteFile(
@@ -150,8 +151,8 @@ class _Job:
         delivered = download.download(
             remote,
             writer,
-            token=self.token,
-            token_urls=[apply_endpoint(HUB_URL, os.environ)],
+            auth=Bearer(self.token) if self.token else None,
+            auth_urls=[apply_endpoint(HUB_URL, os.environ)],
             sleep=cancel.sleep,
             advance=cancel.watch(advance),
         )

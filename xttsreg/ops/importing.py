@@ -12,7 +12,6 @@ from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Index
 from xttsreg.errors import (
-    AlreadyExists,
     BlobNotFound,
     BundleMismatch,
     DigestMismatch,
@@ -24,6 +23,7 @@ from xttsreg.ops.copy import Copied, Selection, copy, name, select
 from xttsreg.ops.diagnosis import diagnose
 from xttsreg.ops.gate import Gate
 from xttsreg.ops.medium import free_bytes
+from xttsreg.ops.naming import require_same_names
 from xttsreg.ops.parts import Joined
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.reading import AGAIN, Volume, read_volume
@@ -168,7 +168,7 @@ def _take(
     bundle, source = volume.bundle, _Stick(volume)
     selection = _selection(source, bundle)
     if not force:
-        _require_same_meaning(store, selection)
+        require_same_names(store, selection.tags, "the bundle")
     require_present(store, bundle, progress=progress)
     _require_space(source, store, selection)
     with store.writing():
@@ -222,19 +222,6 @@ def _require_space(source: _Stick, store: LayoutStore, selection: Selection) -> 
     free = free_bytes(store.root)
     if needed_bytes > free:
         raise InsufficientSpace(str(store.root), needed_bytes=needed_bytes, free_bytes=free)
-
-
-def _require_same_meaning(store: LayoutStore, selection: Selection) -> None:
-    """Names must not move in silence: what an old name meant could be collected as garbage."""
-    tags = store.tags()
-    for tagged, entry in selection.tags.items():
-        if tagged in tags and tags[tagged].digest != entry.digest:
-            raise AlreadyExists(
-                f"{tagged}: is {tags[tagged].digest.short} in the store and "
-                f"{entry.digest.short} in the bundle",
-                hint=f"`xttsreg tag {tagged} NEW` keeps the old one under another name; "
-                "then import with --force",
-            )
 
 
 def _selection(source: LayoutStore, bundle: Bundle) -> Selection:

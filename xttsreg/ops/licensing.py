@@ -18,7 +18,7 @@ from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.manifest import EMPTY_BYTES, EMPTY_TYPE, MANIFEST_TYPE, Manifest
 from xttsreg.content.modelpack import LICENSE_FILE, LICENSE_TERMS, LICENSES, REVISION
 from xttsreg.errors import LicenseNotAccepted
-from xttsreg.stores.base import Store, referrers
+from xttsreg.stores.base import Source, Store
 
 ACCEPTANCE_TYPE = "application/vnd.xttsreg.license.acceptance.v1+json"
 _BY = "io.xttsreg.license.accepted-by"
@@ -99,10 +99,10 @@ def is_required(manifest: Manifest) -> bool:
     return manifest.annotations.get(LICENSE_TERMS) == "required"
 
 
-def find_acceptance(store: Store, entry: Descriptor, manifest: Manifest) -> Acceptance | None:
+def find_acceptance(store: Source, entry: Descriptor, manifest: Manifest) -> Acceptance | None:
     """The yes to exactly this set, if the store has one."""
     license_digest = _license_digest(manifest)
-    for _, referrer in referrers(store, entry.digest):
+    for _, referrer in store.referrers(entry.digest):
         notes = referrer.annotations
         if referrer.artifact_type == ACCEPTANCE_TYPE and notes.get(_DIGEST) == license_digest:
             return Acceptance(by=notes.get(_BY, ""), at=notes.get(_AT, ""), how=notes.get(_HOW, ""))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from xttsreg.catalog import Catalog
 from xttsreg.content.artifacts import word_for
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.manifest import MANIFEST_TYPE
 from xttsreg.content.reference import Reference
 from xttsreg.errors import AlreadyExists, InvalidInputError
-from xttsreg.stores.base import Store, read_manifest
+from xttsreg.stores.base import Source, Store, read_manifest
 
 
 def require_new_name(reference: Reference, catalog: Catalog) -> None:
@@ -53,3 +55,25 @@ def require_same_meaning(store: Store, reference: Reference, entry: Descriptor) 
         f"{reference.tagged}: exists already, as {what} with other files",
         hint="give another name or tag; --force moves this one",
     )
+
+
+def require_same_names(store: Source, tags: Mapping[str, Descriptor], place: str) -> None:
+    """`require_same_meaning`, for all names that a copy brings.
+
+    Args:
+        store: Where they come to.
+        tags: ``name:tag`` to manifest.
+        place: Where they come from, for the message.
+
+    Raises:
+        AlreadyExists: a name means something else in the store than in ``place``.
+    """
+    here = store.tags()
+    for tagged, entry in tags.items():
+        if tagged in here and here[tagged].digest != entry.digest:
+            raise AlreadyExists(
+                f"{tagged}: is {here[tagged].digest.short} in the store and "
+                f"{entry.digest.short} in {place}",
+                hint=f"`xttsreg tag {tagged} NEW` keeps the old one under another name; "
+                "then repeat with --force",
+            )

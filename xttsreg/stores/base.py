@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
@@ -32,8 +32,55 @@ class BlobSource(Protocol):
         """
 
 
-class Store(BlobSource, Protocol):
-    """A place to put blobs and tags."""
+class Sink(Protocol):
+    """Where bytes go that come from far away; a store's unfinished blob.
+
+    Attributes:
+        offset_bytes: How much is there already: where to resume.
+    """
+
+    offset_bytes: int
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+
+    def restart(self) -> None:
+        """Drop what is there; ``offset_bytes`` is 0 after it."""
+
+
+@runtime_checkable
+class ResumableSource(Protocol):
+    """A place far away, whose blobs are better fetched from where a transfer stopped."""
+
+    def fill(
+        self, blob: Descriptor, sink: Sink, *, sleep: Callable[[float], None], advance: Advance
+    ) -> None:
+        """Bring a blob into a sink up to its size, from where the sink is. Not yet verified.
+
+        Raises:
+            BlobNotFound: it is not there.
+            RemoteError: it failed for good, or too often.
+        """
+
+
+class Source(BlobSource, Protocol):
+    """A place that can be copied from."""
+
+    def entries(self) -> tuple[Descriptor, ...]:
+        """Every manifest that is held on purpose, tagged or not."""
+
+    def tags(self) -> Mapping[str, Descriptor]:
+        """``name:tag`` to manifest, sorted."""
+
+    def referrers(self, subject: Digest) -> list[tuple[Descriptor, Manifest]]:
+        """The manifests here that speak about another one."""
+
+
+class Target(Protocol):
+    """A place that can be copied to."""
+
+    def has(self, blob: Descriptor) -> bool:
+        """See `BlobSource.has`."""
 
     def put(self, blob: Descriptor, source: Readable, advance: Advance = no_advance) -> None:
         """Take a blob in, all of it or nothing.
@@ -59,18 +106,19 @@ class Store(BlobSource, Protocol):
     def writing(self) -> AbstractContextManager[object]:
         """A span in which blobs that no tag holds yet are safe from `gc`. Re-entrant."""
 
-    def entries(self) -> tuple[Descriptor, ...]:
-        """Every manifest that the store holds on purpose, tagged or not."""
-
-    def tags(self) -> Mapping[str, Descriptor]:
-        """``name:tag`` to manifest, sorted."""
-
     def tag(self, tagged: str, manifest: Descriptor) -> None:
-        """Point a tag at a manifest that is in the store.
+        """Point a tag at a manifest that is there.
 
         Raises:
             BlobNotFound: it is not.
         """
+
+    def hold(self, manifest: Descriptor) -> None:
+        """Hold a manifest without a name, e.g. one that speaks about another (a referrer)."""
+
+
+class Store(Source, Target, Protocol):
+    """A place of our own: also names can be taken back."""
 
     def untag(self, tagged: str) -> None:
         """Remove a tag.
@@ -79,14 +127,11 @@ class Store(BlobSource, Protocol):
             TagNotFound: there is none.
         """
 
-    def hold(self, manifest: Descriptor) -> None:
-        """Hold a manifest without a name, e.g. one that speaks about another (a referrer)."""
-
     def release(self, digest: Digest) -> None:
         """Undo `hold`, and every tag on this manifest."""
 
 
-def resolve(store: Store, reference: Reference) -> Descriptor:
+def resolve(store: Source, reference: Reference) -> Descriptor:
     """The descriptor of the manifest that a reference means.
 
     Raises:
@@ -103,7 +148,7 @@ def resolve(store: Store, reference: Reference) -> Descriptor:
     raise TagNotFound(f"{reference}: not in this store", hint=_near(store, reference))
 
 
-def _near(store: Store, reference: Reference) -> str:
+def _near(store: Source, reference: Reference) -> str:
     tags = list(store.tags())
     same = [tag for tag in tags if tag.partition(":")[0] == reference.name]
     if same:
@@ -143,8 +188,8 @@ def reachable(store: BlobSource, entry: Descriptor) -> dict[Digest, Descriptor]:
     return found
 
 
-def referrers(store: Store, subject: Digest) -> list[tuple[Descriptor, Manifest]]:
-    """The manifests in this store that speak about another one."""
+def find_referrers(store: Source, subject: Digest) -> list[tuple[Descriptor, Manifest]]:
+    """`Source.referrers` for a store whose entries can all be read."""
     found = []
     tagged = {entry.digest for entry in store.tags().values()}
     for entry in store.entries():

@@ -163,10 +163,17 @@ def sync_file(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def write_atomic(target: Path, data: bytes, *, temporary: Path) -> None:
-    """Replace a small file: readers see the old bytes or the new ones, never a mixture."""
+def write_atomic(target: Path, data: bytes, *, temporary: Path, mode: int = 0o666) -> None:
+    """Replace a small file: readers see the old bytes or the new ones, never a mixture.
+
+    Args:
+        target: The file.
+        data: What it will hold.
+        temporary: A free name in the same filesystem.
+        mode: Permissions from the first byte on, less the umask; 0600 for secrets.
+    """
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
             file.write(data)
             sync_file(file)
         temporary.replace(target)

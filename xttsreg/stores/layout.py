@@ -27,7 +27,7 @@ from xttsreg.content.canonical import (
 )
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
-from xttsreg.content.manifest import Index
+from xttsreg.content.manifest import Index, Manifest
 from xttsreg.content.stream import CHUNK_BYTES, Advance, Readable, digest_stream, no_advance
 from xttsreg.errors import (
     BlobNotFound,
@@ -38,6 +38,7 @@ from xttsreg.errors import (
     TagNotFound,
 )
 from xttsreg.stores import durable, lease, links
+from xttsreg.stores.base import find_referrers
 from xttsreg.stores.verified import VerifiedCache
 
 STATE_DIRECTORY = ".xttsreg"
@@ -171,7 +172,7 @@ class LayoutStore:
         return durable.BlobFile(descriptor, path)
 
     def put(self, blob: Descriptor, source: Readable, advance: Advance = no_advance) -> None:
-        """Take a blob in. See `base.Store.put`."""
+        """Take a blob in. See `base.Target.put`."""
         with self.writing():
             self.stage(blob, source, advance)()
 
@@ -310,15 +311,19 @@ class LayoutStore:
         return Index.parse(data)
 
     def entries(self) -> tuple[Descriptor, ...]:
-        """See `base.Store.entries`."""
+        """See `base.Source.entries`."""
         return self.index().manifests
 
     def tags(self) -> Mapping[str, Descriptor]:
-        """See `base.Store.tags`."""
+        """See `base.Source.tags`."""
         return self.index().tags()
 
+    def referrers(self, subject: Digest) -> list[tuple[Descriptor, Manifest]]:
+        """See `base.Source.referrers`."""
+        return find_referrers(self, subject)
+
     def tag(self, tagged: str, manifest: Descriptor) -> None:
-        """See `base.Store.tag`."""
+        """See `base.Target.tag`."""
         self._require_blob(manifest)
         self.change_index(lambda index: index.with_tag(tagged, manifest))
 
@@ -333,7 +338,7 @@ class LayoutStore:
         self.change_index(change)
 
     def hold(self, manifest: Descriptor) -> None:
-        """See `base.Store.hold`."""
+        """See `base.Target.hold`."""
         self._require_blob(manifest)
         self.change_index(lambda index: index.with_untagged(manifest))
 

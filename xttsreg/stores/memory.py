@@ -9,9 +9,10 @@ from typing import BinaryIO
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
-from xttsreg.content.manifest import Index
+from xttsreg.content.manifest import Index, Manifest
 from xttsreg.content.stream import Advance, Readable, no_advance, read_verified
 from xttsreg.errors import BlobNotFound, TagNotFound
+from xttsreg.stores.base import find_referrers
 
 
 class MemoryStore:
@@ -34,38 +35,42 @@ class MemoryStore:
             raise BlobNotFound(f"blob {blob.digest} is not in this store") from None
 
     def put(self, blob: Descriptor, source: Readable, advance: Advance = no_advance) -> None:
-        """See `base.Store.put`."""
+        """See `base.Target.put`."""
         self.stage(blob, source, advance)()
 
     def stage(
         self, blob: Descriptor, source: Readable, advance: Advance = no_advance
     ) -> Callable[[], None]:
-        """See `base.Store.stage`."""
+        """See `base.Target.stage`."""
         data = read_verified(source, blob)
         advance(len(data))
         return lambda: self.blobs.update({blob.digest: data})
 
     def put_bytes(self, media_type: str, data: bytes) -> Descriptor:
-        """See `base.Store.put_bytes`."""
+        """See `base.Target.put_bytes`."""
         blob = Descriptor(media_type=media_type, digest=Digest.of(data), size_bytes=len(data))
         self.blobs[blob.digest] = data
         return blob
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """See `base.Store.writing`."""
+        """See `base.Target.writing`."""
         yield
 
     def entries(self) -> tuple[Descriptor, ...]:
-        """See `base.Store.entries`."""
+        """See `base.Source.entries`."""
         return self._index.manifests
 
     def tags(self) -> Mapping[str, Descriptor]:
-        """See `base.Store.tags`."""
+        """See `base.Source.tags`."""
         return self._index.tags()
 
+    def referrers(self, subject: Digest) -> list[tuple[Descriptor, Manifest]]:
+        """See `base.Source.referrers`."""
+        return find_referrers(self, subject)
+
     def tag(self, tagged: str, manifest: Descriptor) -> None:
-        """See `base.Store.tag`."""
+        """See `base.Target.tag`."""
         self.open(manifest)
         self._index = self._index.with_tag(tagged, manifest)
 
@@ -76,7 +81,7 @@ class MemoryStore:
         self._index = self._index.without_tag(tagged)
 
     def hold(self, manifest: Descriptor) -> None:
-        """See `base.Store.hold`."""
+        """See `base.Target.hold`."""
         self.open(manifest)
         self._index = self._index.with_untagged(manifest)
 

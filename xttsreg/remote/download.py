@@ -9,21 +9,20 @@ may go on from one source with what another one began.
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from collections.abc import Callable, Sequence
 
 import requests
+from requests.auth import AuthBase
 
 from xttsreg.errors import IntegrityError, RemoteError, Transient, Unauthorized, XttsregError
-from xttsreg.ops.source import RemoteFile, Sink, Source
-from xttsreg.ops.transport import Client, new_session
-from xttsreg.ops.urls import HUB_URL
+from xttsreg.remote.retry import ATTEMPTS, Sleep, pause_s
+from xttsreg.remote.source import RemoteFile, Source
+from xttsreg.remote.transport import Client, new_session
+from xttsreg.remote.urls import HUB_URL
+from xttsreg.stores.base import Sink
 
 __all__ = ["RemoteFile", "Sink", "download"]
-
-_BACKOFF_MAX_S = 30.0
-_RETRY_AFTER_MAX_S = 300.0
 
 
 def _ignore(_: int) -> None:
@@ -35,11 +34,11 @@ def download(
     sink: Sink,
     *,
     session: requests.Session | None = None,
-    token: str | None = None,
-    token_urls: Sequence[str] = (HUB_URL,),
+    auth: AuthBase | None = None,
+    auth_urls: Sequence[str] = (HUB_URL,),
     timeout_s: tuple[float, float] = (10.0, 60.0),
-    attempts: int = 5,
-    sleep: Callable[[float], None] = time.sleep,
+    attempts: int = ATTEMPTS,
+    sleep: Sleep = time.sleep,
     advance: Callable[[int], None] = _ignore,
 ) -> str:
     """Fill the sink up to the file's size.
@@ -49,8 +48,8 @@ def download(
         sink: Where to; what it holds already is not fetched again. Its content is hashed by its
             owner, not here.
         session: For connections to be kept; not to be shared between threads. Default: a new one.
-        token: Bearer token, sent to the hosts of ``token_urls`` only, never on to another one.
-        token_urls: Any URL of each host that the token belongs to.
+        auth: Credentials, sent to the hosts of ``auth_urls`` only, never on to another one.
+        auth_urls: Any URL of each host that they belong to.
         timeout_s: Seconds to connect, and seconds between two pieces of an answer.
         attempts: Tries in a row without progress before a source is given up.
         sleep: Waits that many seconds between tries.
@@ -74,8 +73,8 @@ def download(
     with contextlib.ExitStack() as stack:
         client = Client(
             session=session or stack.enter_context(new_session()),
-            token=token,
-            token_urls=token_urls,
+            auth=auth,
+            auth_urls=auth_urls,
             timeout_s=timeout_s,
         )
         for url in file.urls:
@@ -88,7 +87,7 @@ def download(
     raise _summary(file, failures)
 
 
-def _persist(source: Source, *, attempts: int, sleep: Callable[[float], None]) -> None:
+def _persist(source: Source, *, attempts: int, sleep: Sleep) -> None:
     """Try one source until the sink is full, or it fails for good, or too often in a row.
 
     Progress is a new high-water mark and not just bytes: a server that ignores Range and breaks
@@ -105,18 +104,11 @@ def _persist(source: Source, *, attempts: int, sleep: Callable[[float], None]) -
             failed += 1
             if failed >= attempts:
                 raise
-            sleep(_pause_s(error, failed))
+            sleep(pause_s(error, failed))
         except IntegrityError:
             if source.delivered:
                 source.restart()  # bytes of another file; the next source must not build on them
             raise
-
-
-def _pause_s(error: Transient, failed: int) -> float:
-    """How long to wait: what the server asks for, else 1, 2, 4... seconds with jitter."""
-    if error.retry_after_s is not None:
-        return min(error.retry_after_s, _RETRY_AFTER_MAX_S)
-    return min(_BACKOFF_MAX_S, 2.0 ** (failed - 1)) * random.uniform(0.5, 1.0)
 
 
 def _summary(file: RemoteFile, failures: Sequence[XttsregError]) -> XttsregError:

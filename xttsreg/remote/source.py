@@ -9,34 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import requests
 
 from xttsreg.errors import DigestMismatch, RemoteError, SizeMismatch, Transient, XttsregError
-from xttsreg.ops.transport import Client, read_body, status_error
-from xttsreg.ops.urls import redact
+from xttsreg.remote.transport import Client, read_body, status_error
+from xttsreg.remote.urls import redact
+from xttsreg.stores.base import Sink
 
 _OTHER_VERSION = "the source has another version of this file than the catalogue pins"
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.ASCII)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
-
-
-class Sink(Protocol):
-    """Where the bytes go; what a store's unfinished blob looks like from here.
-
-    Attributes:
-        offset_bytes: How much is there already: where to resume.
-    """
-
-    offset_bytes: int
-
-    def write(self, data: bytes) -> None:
-        """Append."""
-
-    def restart(self) -> None:
-        """Drop what is there; ``offset_bytes`` is 0 after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""HTTP as a fetch needs it: redirects by hand, a token that stays with its host, clear errors.
+"""HTTP as we need it: redirects by hand, credentials that stay with their host, clear errors.
 
 Imported lazily only, since ``requests`` is slow to load. Nothing here knows files or stores.
 
@@ -24,7 +24,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from xttsreg import __version__
 from xttsreg.errors import InvalidInputError, RemoteError, Transient, Unauthorized
-from xttsreg.ops.urls import HUB_URL, origin_of, redact
+from xttsreg.remote.urls import HUB_URL, origin_of, redact
 
 MAX_REDIRECTS = 5
 _CHUNK_BYTES = 1024 * 1024
@@ -46,6 +46,10 @@ _PASSING = (
 Check = Callable[[requests.Response, str], None]
 
 
+def unchecked(_answer: requests.Response, _url: str) -> None:
+    """Take any answer on the way."""
+
+
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
     """Seconds to wait by a ``Retry-After`` header (RFC 9110, 10.2.3); ``None`` if it has none.
 
@@ -63,21 +67,32 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
     return max(0.0, (when - (now or datetime.now(timezone.utc))).total_seconds())
 
 
-class _Bearer(AuthBase):
-    """The token of the first host."""
+class Bearer(AuthBase):
+    """A token.
+
+    Raises:
+        InvalidInputError: it cannot be one; http.client would quote it in its error.
+    """
 
     def __init__(self, token: str) -> None:
+        if not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise InvalidInputError(
+                "the access token has spaces or characters that no token has",
+                hint="set HF_TOKEN to the token alone, without quotes or line ends",
+            )
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the header."""
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
 
-class _Nothing(AuthBase):
+class Nothing(AuthBase):
     """No credentials. A callable is what keeps requests from asking ``.netrc`` or the URL."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Take the header away."""
         request.headers.pop("Authorization", None)
         return request
 
@@ -97,35 +112,41 @@ def new_session() -> requests.Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """Sends GET requests.
+    """Sends requests.
 
     Attributes:
         session: Where connections are kept. Not to be shared between threads.
-        token: A bearer token, or none.
-        token_urls: URLs of the hosts that the token belongs to; only scheme, host, port count.
+        auth: Credentials, or none.
+        auth_urls: URLs of the hosts that they belong to; only scheme, host and port count.
         timeout_s: Seconds to connect, and seconds between two pieces of an answer.
     """
 
     session: requests.Session
-    token: str | None = None
-    token_urls: Sequence[str] = (HUB_URL,)
+    auth: AuthBase | None = None
+    auth_urls: Sequence[str] = (HUB_URL,)
     timeout_s: tuple[float, float] = (10.0, 60.0)
 
-    def __post_init__(self) -> None:
-        """Refuse a token that cannot be one, before http.client quotes it in an error."""
-        if self.token is not None and not re.fullmatch(r"[\x21-\x7e]+", self.token):
-            raise InvalidInputError(
-                "the access token has spaces or characters that no token has",
-                hint="set HF_TOKEN to the token alone, without quotes or line ends",
-            )
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None = None
+    ) -> requests.Response:
+        """One request, redirects not followed; the caller closes the answer.
 
-    def get(self, url: str, headers: Mapping[str, str], check: Check) -> requests.Response:
+        Raises:
+            Transient: if the network failed.
+            RemoteError: for a certificate, or a URL that is none.
+        """
+        return self._send(method, url, headers, self._credentials(url), data)
+
+    def get(
+        self, url: str, headers: Mapping[str, str], check: Check = unchecked, method: str = "GET"
+    ) -> requests.Response:
         """The answer at the end of the redirects, whatever its status; the caller closes it.
 
         Args:
             url: Where to begin.
             headers: Sent to every host on the way, so nothing secret.
             check: Called with every answer, redirects included, and its URL; may raise.
+            method: ``GET`` or ``HEAD``.
 
         Raises:
             Transient: if the network failed.
@@ -135,7 +156,7 @@ class Client:
         auth: AuthBase | None = self._credentials(url)
         here = url
         for _ in range(MAX_REDIRECTS + 1):
-            answer = self._send(here, headers, auth)
+            answer = self._send(method, here, headers, auth)
             try:
                 check(answer, here)
                 target = _redirect_target(answer, here)
@@ -148,28 +169,35 @@ class Client:
             here = target
             if origin_of(here) != home:
                 # For good: a host that we were sent to does not send the token back, either.
-                auth, home = _Nothing(), ("", "", 0)
+                auth, home = Nothing(), ("", "", 0)
         raise RemoteError(
-            f"{redact(url)}: more than {MAX_REDIRECTS} redirects", op="GET", url=redact(url)
+            f"{redact(url)}: more than {MAX_REDIRECTS} redirects", op=method, url=redact(url)
         )
 
     def _credentials(self, url: str) -> AuthBase | None:
-        """The token at its own hosts, else what the URL says, else None: requests and netrc."""
-        if self.token and origin_of(url) in [origin_of(own) for own in self.token_urls]:
-            return _Bearer(self.token)
+        """Ours at their own hosts, else what the URL says, else None: requests and netrc."""
+        if self.auth and origin_of(url) in [origin_of(own) for own in self.auth_urls]:
+            return self.auth
         parts = urlsplit(url)
         if parts.username is not None:
             return HTTPBasicAuth(unquote(parts.username), unquote(parts.password or ""))
         return None
 
     def _send(
-        self, url: str, headers: Mapping[str, str], auth: AuthBase | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        auth: AuthBase | None,
+        data: bytes | None = None,
     ) -> requests.Response:
         """One request. The exceptions of requests quote queries, so they are replaced."""
         fixed = {"User-Agent": f"xttsreg/{__version__}", "Accept-Encoding": "identity"}
         try:
-            return self.session.get(
+            return self.session.request(
+                method,
                 url,
+                data=data,
                 headers={**headers, **fixed},
                 auth=auth,
                 stream=True,
@@ -177,7 +205,7 @@ class Client:
                 timeout=self.timeout_s,
             )
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            raise _transport_error(error, url) from None
+            raise _transport_error(error, url, method) from None
 
 
 def _redirect_target(answer: requests.Response, url: str) -> str | None:
@@ -237,21 +265,21 @@ def read_body(answer: requests.Response, url: str, length_bytes: int | None) -> 
         yield data
 
 
-def status_error(answer: requests.Response, url: str) -> RemoteError:
+def status_error(answer: requests.Response, url: str, op: str = "GET") -> RemoteError:
     """What an answer that has no file means."""
     status, shown = answer.status_code, redact(url)
     code = re.sub(r"[^A-Za-z0-9_-]", "", answer.headers.get("X-Error-Code", ""))[:40]
     message = f"{shown}: answered {status}" + (f" ({code})" if code else "")
     if status in (401, 403):
-        return Unauthorized(message, op="GET", url=shown, status=status, hint=_TOKEN_HINT)
+        return Unauthorized(message, op=op, url=shown, status=status, hint=_TOKEN_HINT)
     if status in _TRANSIENT or status >= 500:
         wait = parse_retry_after(answer.headers.get("Retry-After"))
-        return Transient(message, op="GET", url=shown, status=status, retry_after_s=wait)
+        return Transient(message, op=op, url=shown, status=status, retry_after_s=wait)
     hint = "the proxy wants a user and password: see HTTPS_PROXY" if status == 407 else None
-    return RemoteError(message, op="GET", url=shown, status=status, hint=hint)
+    return RemoteError(message, op=op, url=shown, status=status, hint=hint)
 
 
-def _transport_error(error: Exception, url: str) -> RemoteError:
+def _transport_error(error: Exception, url: str, op: str = "GET") -> RemoteError:
     """Our error for one of requests, urllib3 or the socket, without their text."""
     shown = redact(url)
     causes = list(_causes(error))
@@ -259,15 +287,15 @@ def _transport_error(error: Exception, url: str) -> RemoteError:
     if tls and not any(isinstance(c, _TLS_CUT) for c in causes):
         why = next((c.verify_message for c in causes if hasattr(c, "verify_message")), "")
         text = f"{shown}: certificate or TLS error" + (f": {why}" if why else "")
-        return RemoteError(text, op="GET", url=shown, hint=_CA_HINT)
+        return RemoteError(text, op=op, url=shown, hint=_CA_HINT)
     # InvalidURL and its like are ValueErrors; a second try would find the same.
     if not isinstance(error, ValueError) and any(isinstance(c, _PASSING) for c in causes):
-        return Transient(f"{shown}: {_reason(causes)}", op="GET", url=shown)
+        return Transient(f"{shown}: {_reason(causes)}", op=op, url=shown)
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         text = f"{shown}: the CA bundle or client certificate cannot be read"
-        return RemoteError(text, op="GET", url=shown, hint=_CA_HINT)
+        return RemoteError(text, op=op, url=shown, hint=_CA_HINT)
     text = f"{shown}: the request cannot be sent ({type(error).__name__})"
-    return RemoteError(text, op="GET", url=shown)
+    return RemoteError(text, op=op, url=shown)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,0 +1,1 @@
+"""Places beyond this machine: HTTP downloads, and OCI registries."""

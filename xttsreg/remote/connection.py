@@ -1,0 +1,204 @@
+"""Requests to one repository of a registry: scheme, challenge, refusals, repetition.
+
+Source: OCI distribution-spec v1.1, "API" and "Error Codes".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import urljoin
+
+import requests
+from requests.auth import AuthBase
+
+from xttsreg.errors import RemoteError, Unauthorized
+from xttsreg.remote.address import Address
+from xttsreg.remote.auth import Authorizer
+from xttsreg.remote.credentials import Credential, find_credential
+from xttsreg.remote.retry import ATTEMPTS, Sleep, with_retries
+from xttsreg.remote.transport import Client, new_session, status_error
+from xttsreg.remote.urls import redact
+
+T = TypeVar("T")
+_LIMIT_BYTES = 4 * 1024 * 1024
+_CODE = re.compile(r"[A-Z_]{1,40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a registry is spoken to.
+
+    Attributes:
+        plain_http: Without TLS; None tries TLS first where the host is this machine.
+        ca: PEM file of an authority to trust besides those of ``requests``.
+        attempts: Tries in a row without progress.
+        timeout_s: Seconds to connect, and seconds between two pieces of an answer.
+        find: Looks up the credential of a host.
+        sleep: Waits that many seconds between tries.
+    """
+
+    plain_http: bool | None = None
+    ca: Path | None = None
+    attempts: int = ATTEMPTS
+    timeout_s: tuple[float, float] = (10.0, 60.0)
+    find: Callable[[str], Credential | None] = find_credential
+    sleep: Sleep = time.sleep
+
+
+class Connection:
+    """Speaks to one repository.
+
+    Args:
+        address: Where; its tag and digest do not matter here.
+        options: How.
+        writable: Whether to ask for the right to write.
+        scope: Which right to ask for instead; empty for none beyond being known.
+    """
+
+    def __init__(
+        self, address: Address, options: Options, *, writable: bool, scope: str | None = None
+    ) -> None:
+        self.address = address
+        self.options = options
+        actions = "pull,push" if writable else "pull"
+        self._scope = f"repository:{address.reference.name}:{actions}" if scope is None else scope
+        self._local = threading.local()
+        self.base = self._find_scheme() + "://" + address.host
+        self._authorizer = Authorizer(address.host, self.base, lambda: options.find(address.host))
+
+    @property
+    def auth(self) -> AuthBase:
+        """What is sent now."""
+        return self._authorizer.auth(self._scope)
+
+    @property
+    def session(self) -> requests.Session:
+        """This thread's connections."""
+        if not hasattr(self._local, "session"):
+            self._local.session = new_session()
+            if self.options.ca:
+                self._local.session.verify = str(self.options.ca)
+        return cast(requests.Session, self._local.session)
+
+    def _find_scheme(self) -> str:
+        """With TLS, but on request, or where this machine's own registry has none."""
+        plain = self.options.plain_http
+        if plain is not None or not self.address.is_loopback or self.options.ca:
+            return "http" if plain else "https"
+        url = f"https://{self.address.host}/v2/"
+        client = Client(session=self.session, timeout_s=self.options.timeout_s)
+        try:
+            with client.send("GET", url, {}):
+                return "https"
+        except RemoteError as error:
+            return "https" if "certificate verify failed" in error.message else "http"
+
+    def url(self, path: str) -> str:
+        """Of something in this repository."""
+        return f"{self.base}/v2/{self.address.reference.name}/{path}"
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        *,
+        ok: tuple[int, ...],
+        also: str = "",
+    ) -> requests.Response:
+        """One request, its challenge answered; the caller closes the answer. Not repeated.
+
+        Args:
+            method: Of HTTP.
+            url: Where, relative to the registry or absolute.
+            headers: Nothing secret.
+            data: The body.
+            ok: Statuses that are answers.
+            also: A further scope that the request needs, e.g. for a mount.
+
+        Raises:
+            Transient, Unauthorized, RemoteError: any other status, with the registry's own code.
+        """
+        scope = f"{self._scope} {also}".strip()
+        url = urljoin(self.base, url)
+        for last in (False, True):
+            auth = self._authorizer.auth(scope)
+            client = Client(
+                session=self.session,
+                auth=auth,
+                auth_urls=[self.base],
+                timeout_s=self.options.timeout_s,
+            )
+            if method in ("GET", "HEAD"):
+                answer = client.get(url, headers or {}, method=method)
+            else:
+                answer = client.send(method, url, headers or {}, data)
+            if answer.status_code != 401 or last:
+                break
+            with answer:
+                self._authorizer.answer(answer, scope, self.session, auth)
+        if answer.status_code in ok:
+            return answer
+        with answer:
+            raise self._refusal(answer, url, method)
+
+    def _refusal(self, answer: requests.Response, url: str, method: str) -> RemoteError:
+        error = status_error(answer, url, method)
+        code = _error_code(answer)
+        if code:
+            error.message += f" ({code})"
+        if isinstance(error, Unauthorized):
+            error.hint = f"`xttsreg login {self.address.host}`, or ask for the right to {method}"
+        if answer.status_code == 413:
+            error.hint = "a proxy before the registry limits the size of requests; raise its limit"
+        return error
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        *,
+        ok: tuple[int, ...],
+    ) -> requests.Response:
+        """`call` as often as is sensible; for requests that may be repeated."""
+        return self.retry(lambda: self.call(method, url, headers, data, ok=ok))
+
+    def retry(self, work: Callable[[], T]) -> T:
+        """Do something that may be repeated."""
+        return with_retries(work, attempts=self.options.attempts, sleep=self.options.sleep)
+
+
+def _error_code(answer: requests.Response) -> str:
+    """The registry's own code, e.g. ``DIGEST_INVALID``; empty if it gave none."""
+    try:
+        first = json.loads(answer.raw.read(65536, decode_content=True))["errors"][0]["code"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return first if isinstance(first, str) and _CODE.fullmatch(first) else ""
+
+
+def read_object(answer: requests.Response, url: str) -> dict[str, Any]:
+    """The JSON object of an answer.
+
+    Raises:
+        RemoteError: it has none; a proxy's page, perhaps.
+    """
+    try:
+        value = json.loads(answer.raw.read(_LIMIT_BYTES, decode_content=True))
+    except (OSError, ValueError):
+        value = None
+    if not isinstance(value, dict):
+        raise RemoteError(
+            f"{redact(url)}: the answer is not a registry's", hint="check the address, and proxies"
+        )
+    return value
