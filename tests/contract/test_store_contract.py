@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support import blob_of
+from support.registry import Registry, needs_registry
 
 from xttsreg.content.descriptor import REF_NAME
 from xttsreg.content.digest import Digest
@@ -15,7 +16,9 @@ from xttsreg.content.manifest import EMPTY_BYTES, EMPTY_TYPE, MANIFEST_TYPE, Man
 from xttsreg.content.reference import Reference
 from xttsreg.content.stream import read_verified
 from xttsreg.errors import BlobNotFound, DigestMismatch, IntegrityError, SizeMismatch, TagNotFound
-from xttsreg.stores.base import Store, read_manifest, referrers, resolve
+from xttsreg.remote.address import Address
+from xttsreg.remote.registry import RegistryStore
+from xttsreg.stores.base import Store, read_manifest, resolve
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.stores.memory import MemoryStore
 
@@ -31,7 +34,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return MAKERS[request.param](tmp_path)
 
 
-def put_manifest(store: Store, layer: bytes = DATA, subject: Manifest | None = None) -> Manifest:
+@pytest.fixture(params=[*MAKERS, pytest.param("registry", marks=needs_registry)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store | RegistryStore]:
+    """Also a real registry: it keeps what both ends of a copy promise."""
+    if request.param in MAKERS:
+        yield MAKERS[request.param](tmp_path)
+        return
+    with Registry(tmp_path / "registry") as registry:
+        yield RegistryStore(Address.parse(f"{registry.host}/a"), writable=True)
+
+
+def put_manifest(
+    store: Store | RegistryStore, layer: bytes = DATA, subject: Manifest | None = None
+) -> Manifest:
     """A manifest and its blobs, in the store."""
     config = store.put_bytes(EMPTY_TYPE, EMPTY_BYTES)
     manifest = Manifest(
@@ -43,24 +58,24 @@ def put_manifest(store: Store, layer: bytes = DATA, subject: Manifest | None = N
     return manifest
 
 
-def test_what_is_put_comes_out(store: Store) -> None:
+def test_what_is_put_comes_out(place: Store) -> None:
     steps: list[int] = []
-    store.put(blob_of(DATA), io.BytesIO(DATA), steps.append)
-    assert store.has(blob_of(DATA))
-    with store.open(blob_of(DATA)) as raw:
+    place.put(blob_of(DATA), io.BytesIO(DATA), steps.append)
+    assert place.has(blob_of(DATA))
+    with place.open(blob_of(DATA)) as raw:
         assert read_verified(raw, blob_of(DATA)) == DATA
     assert sum(steps) == len(DATA)
 
 
-def test_an_empty_blob_is_a_blob(store: Store) -> None:
-    store.put(blob_of(b""), io.BytesIO(b""))
-    assert store.has(blob_of(b""))
+def test_an_empty_blob_is_a_blob(place: Store) -> None:
+    place.put(blob_of(b""), io.BytesIO(b""))
+    assert place.has(blob_of(b""))
 
 
-def test_putting_twice_is_putting_once(store: Store) -> None:
+def test_putting_twice_is_putting_once(place: Store) -> None:
     for _ in range(2):
-        store.put(blob_of(DATA), io.BytesIO(DATA))
-    assert store.has(blob_of(DATA))
+        place.put(blob_of(DATA), io.BytesIO(DATA))
+    assert place.has(blob_of(DATA))
 
 
 @pytest.mark.parametrize(
@@ -73,36 +88,36 @@ def test_putting_twice_is_putting_once(store: Store) -> None:
     ],
 )
 def test_other_bytes_are_refused_and_nothing_is_stored(
-    store: Store, given: bytes, error: type[IntegrityError]
+    place: Store, given: bytes, error: type[IntegrityError]
 ) -> None:
     with pytest.raises(error):
-        store.put(blob_of(DATA), io.BytesIO(given))
+        place.put(blob_of(DATA), io.BytesIO(given))
     for data in (DATA, given):
-        assert not store.has(blob_of(data))
+        assert not place.has(blob_of(data))
         with pytest.raises(BlobNotFound):
-            store.open(blob_of(data))
+            place.open(blob_of(data))
 
 
-def test_a_failed_put_leaves_the_good_blob_alone(store: Store) -> None:
-    store.put(blob_of(DATA), io.BytesIO(DATA))
+def test_a_failed_put_leaves_the_good_blob_alone(place: Store) -> None:
+    place.put(blob_of(DATA), io.BytesIO(DATA))
     with pytest.raises(DigestMismatch):
-        store.put(blob_of(DATA), io.BytesIO(b"S" + DATA[1:]))
-    assert store.has(blob_of(DATA))
+        place.put(blob_of(DATA), io.BytesIO(b"S" + DATA[1:]))
+    assert place.has(blob_of(DATA))
 
 
-def test_a_source_that_fails_leaves_nothing(store: Store) -> None:
+def test_a_source_that_fails_leaves_nothing(place: Store) -> None:
     class Breaks:
         def read(self, size: int = -1, /) -> bytes:
             raise ConnectionError("gone")
 
     with pytest.raises(Exception, match="gone"):
-        store.put(blob_of(DATA), Breaks())
-    assert not store.has(blob_of(DATA))
+        place.put(blob_of(DATA), Breaks())
+    assert not place.has(blob_of(DATA))
 
 
-def test_a_descriptor_with_another_size_is_not_there(store: Store) -> None:
-    store.put(blob_of(DATA), io.BytesIO(DATA))
-    assert not store.has(blob_of(DATA).model_copy(update={"size_bytes": len(DATA) + 1}))
+def test_a_descriptor_with_another_size_is_not_there(place: Store) -> None:
+    place.put(blob_of(DATA), io.BytesIO(DATA))
+    assert not place.has(blob_of(DATA).model_copy(update={"size_bytes": len(DATA) + 1}))
 
 
 def test_staged_is_proven_but_not_there_until_published(store: Store) -> None:
@@ -128,11 +143,11 @@ def test_writing_is_reentrant(store: Store) -> None:
     assert store.has(blob_of(DATA))
 
 
-def test_put_bytes_describes(store: Store) -> None:
-    described = store.put_bytes("x/y", DATA)
+def test_put_bytes_describes(place: Store) -> None:
+    described = place.put_bytes("x/y", DATA)
     assert (described.media_type, described.digest) == ("x/y", Digest.of(DATA))
     assert described.size_bytes == len(DATA)
-    assert store.has(described)
+    assert place.has(described)
 
 
 def test_tags_resolve_move_and_go(store: Store) -> None:
@@ -171,27 +186,27 @@ def test_unknown_names_and_digests(store: Store) -> None:
         resolve(store, Reference("a", "2", Digest.of(b"other")))
 
 
-def test_a_tag_on_what_is_not_there_is_refused(store: Store) -> None:
+def test_a_tag_on_what_is_not_there_is_refused(place: Store) -> None:
     with pytest.raises(BlobNotFound):
-        store.tag("a:1", blob_of(b"nowhere", MANIFEST_TYPE))
+        place.tag("a:1", blob_of(b"nowhere", MANIFEST_TYPE))
     with pytest.raises(BlobNotFound):
-        store.hold(blob_of(b"nowhere", MANIFEST_TYPE))
-    assert store.entries() == ()
+        place.hold(blob_of(b"nowhere", MANIFEST_TYPE))
+    assert place.entries() == ()
 
 
-def test_held_manifests_have_no_name_and_are_found_by_their_subject(store: Store) -> None:
-    subject = put_manifest(store)
-    store.tag("a:1", subject.describe())
-    note = put_manifest(store, b"note", subject=subject)
-    store.hold(note.describe())
-    store.hold(note.describe())
-    assert list(store.tags()) == ["a:1"]
-    assert len(store.entries()) == 2
-    found = referrers(store, subject.describe().digest)
+def test_held_manifests_have_no_name_and_are_found_by_their_subject(place: Store) -> None:
+    subject = put_manifest(place)
+    place.tag("a:1", subject.describe())
+    note = put_manifest(place, b"note", subject=subject)
+    place.hold(note.describe())
+    place.hold(note.describe())
+    assert list(place.tags()) == ["a:1"]
+    assert len(place.entries()) == 2
+    found = place.referrers(subject.describe().digest)
     assert [(entry.digest, manifest) for entry, manifest in found] == [
         (note.describe().digest, note)
     ]
-    assert referrers(store, note.describe().digest) == []
+    assert place.referrers(note.describe().digest) == []
     assert all(REF_NAME not in entry.annotations for entry, _ in found)
 
 

@@ -25,7 +25,6 @@ from xttsreg.catalog import Catalog
 from xttsreg.content.reference import Reference
 from xttsreg.errors import NotFoundError
 from xttsreg.ops.add import add
-from xttsreg.stores.base import referrers
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training.shim import weights as shim
 from xttsreg.training.shim.plan import Plan
@@ -149,7 +148,7 @@ def test_terms_are_accepted_before_the_command_starts(home, weights, tmp_path):
     store = LayoutStore.create(home / "store")
     catalog = Catalog([pinned(directory)])
     entry = add(store, Reference.parse("small"), weights, catalog, ask=say_yes).manifest
-    for found, _ in referrers(store, entry.digest):
+    for found, _ in store.referrers(entry.digest):
         store.release(found.digest)
     mark = tmp_path / "started"
     arguments = ["exec", "--catalog", directory]

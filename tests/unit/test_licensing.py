@@ -137,7 +137,7 @@ def test_a_note_on_something_else_is_no_yes(
     store: LayoutStore, weights: Path, catalog: Catalog, other: str
 ) -> None:
     entry = taken(store, weights, catalog)
-    _, yes = licensing.referrers(store, entry.digest)[0]
+    _, yes = store.referrers(entry.digest)[0]
     store.release(yes.describe().digest)
     assert accepted(store, "small") is None
     if other == "kind":

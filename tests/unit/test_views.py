@@ -8,7 +8,7 @@ from support import blob_file, damage, mounted, read_only, tree
 
 from xttsreg.content.reference import Reference
 from xttsreg.errors import AlreadyExists, BlobNotFound, IntegrityError, InvalidModel, XttsregError
-from xttsreg.ops.licensing import accepted_now, record, referrers
+from xttsreg.ops.licensing import accepted_now, record
 from xttsreg.ops.views import check_after, checkout
 from xttsreg.stores import links
 from xttsreg.stores.base import read_manifest, resolve
@@ -121,7 +121,7 @@ def test_an_empty_directory_will_do_and_a_full_one_or_a_file_will_not(
 def test_what_has_no_files_cannot_be_checked_out(filled: LayoutStore, tmp_path: Path) -> None:
     entry = own(filled)
     record(filled, entry, read_manifest(filled, entry), accepted_now("test"))
-    note, _ = referrers(filled, entry.digest)[0]
+    note, _ = filled.referrers(entry.digest)[0]
     with pytest.raises(InvalidModel):
         checkout(filled, note, tmp_path / "view")
 

@@ -27,7 +27,8 @@ from xttsreg.remote.transport import Client, new_session, status_error
 from xttsreg.remote.urls import redact
 
 T = TypeVar("T")
-_LIMIT_BYTES = 4 * 1024 * 1024
+MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
+"""What a registry takes as a manifest at most (distribution-spec, "Pushing Manifests")."""
 _CODE = re.compile(r"[A-Z_]{1,40}")
 
 
@@ -37,7 +38,7 @@ class Options:
 
     Attributes:
         plain_http: Without TLS; None tries TLS first where the host is this machine.
-        ca: PEM file of an authority to trust besides those of ``requests``.
+        ca: PEM file of the authority to trust; None for those that ``requests`` knows.
         attempts: Tries in a row without progress.
         timeout_s: Seconds to connect, and seconds between two pieces of an answer.
         find: Looks up the credential of a host.
@@ -98,7 +99,9 @@ class Connection:
             with client.send("GET", url, {}):
                 return "https"
         except RemoteError as error:
-            return "https" if "certificate verify failed" in error.message else "http"
+            # A certificate that is refused has its reason behind the colon; a server that does
+            # not speak TLS at all has none.
+            return "https" if error.message.partition("TLS error:")[2] else "http"
 
     def url(self, path: str) -> str:
         """Of something in this repository."""
@@ -194,7 +197,7 @@ def read_object(answer: requests.Response, url: str) -> dict[str, Any]:
         RemoteError: it has none; a proxy's page, perhaps.
     """
     try:
-        value = json.loads(answer.raw.read(_LIMIT_BYTES, decode_content=True))
+        value = json.loads(answer.raw.read(MANIFEST_LIMIT_BYTES, decode_content=True))
     except (OSError, ValueError):
         value = None
     if not isinstance(value, dict):

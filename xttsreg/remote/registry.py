@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
-from xttsreg.content.manifest import INDEX_TYPE, MANIFEST_TYPE, Index, Manifest
+from xttsreg.content.manifest import INDEX_TYPE, MANIFEST_TYPE, Manifest
 from xttsreg.content.reference import Reference
 from xttsreg.content.stream import Advance, Readable, no_advance, read_verified
 from xttsreg.errors import (
@@ -24,19 +24,25 @@ from xttsreg.errors import (
     DigestMismatch,
     InvalidManifest,
     RemoteError,
+    SizeMismatch,
     TagNotFound,
     Unauthorized,
 )
 from xttsreg.remote import upload
 from xttsreg.remote.address import Address
-from xttsreg.remote.connection import Connection, Options, read_object
+from xttsreg.remote.connection import (
+    MANIFEST_LIMIT_BYTES,
+    Connection,
+    Options,
+    read_object,
+)
 from xttsreg.remote.download import download
+from xttsreg.remote.referrers import Referrers
 from xttsreg.remote.retry import Sleep
 from xttsreg.remote.source import RemoteFile
 from xttsreg.remote.urls import redact
 from xttsreg.stores.base import Sink
 
-MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
 _MANIFESTS = (MANIFEST_TYPE, INDEX_TYPE)
 _ACCEPT = ", ".join(
     [*_MANIFESTS, "application/vnd.docker.distribution.manifest.v2+json",
@@ -66,6 +72,7 @@ class RegistryStore:
         self.repository = address.reference.name
         self._where = f"{address.host}/{self.repository}"
         self._elsewhere = elsewhere
+        self._referrers = Referrers(self.connection, self._get_bytes, self._put_manifest)
         self._manifests: dict[Digest, bytes] = {}
 
     # --- reading -----------------------------------------------------------------------------
@@ -121,12 +128,15 @@ class RegistryStore:
 
         It checked the digest when it took the blob in; what it sends is hashed again.
         """
-        kind = "manifests" if blob.media_type in _MANIFESTS else "blobs"
+        return self._size_of(blob) in (-1, blob.size_bytes)
 
+    def _size_of(self, blob: Descriptor) -> int | None:
+        """What the registry says is the blob's size: None if it has none, -1 if it does not say."""
+        kind = "manifests" if blob.media_type in _MANIFESTS else "blobs"
         url = self.connection.url(f"{kind}/{blob.digest}")
         with self.connection.ask("HEAD", url, {"Accept": _ACCEPT}, ok=(200, 404)) as answer:
             length = answer.headers.get("Content-Length", "")
-            return answer.status_code == 200 and length in ("", str(blob.size_bytes))
+            return None if answer.status_code == 404 else int(length) if length.isdigit() else -1
 
     def open(self, blob: Descriptor) -> BinaryIO:
         """The blob's bytes, not yet verified. See `base.BlobSource.open`."""
@@ -168,10 +178,10 @@ class RegistryStore:
             sha256_hex=blob.digest.hex,
             urls=[self.connection.url(f"blobs/{blob.digest}")],
         )
+        refused = 0
         while sink.offset_bytes < blob.size_bytes:
+            self._require(blob)  # also answers the challenge, and renews what has expired
             before_bytes = sink.offset_bytes
-            if not self.has(blob):  # also answers the challenge, and renews what has expired
-                raise self._blob_not_found(blob)
             try:
                 download(
                     file,
@@ -185,8 +195,20 @@ class RegistryStore:
                     advance=advance,
                 )
             except Unauthorized:
-                if sink.offset_bytes == before_bytes:
+                refused = 0 if sink.offset_bytes > before_bytes else refused + 1
+                if refused >= self.connection.options.attempts:
                     raise
+
+    def _require(self, blob: Descriptor) -> None:
+        size_bytes = self._size_of(blob)
+        if size_bytes is None:
+            raise self._blob_not_found(blob)
+        if size_bytes not in (-1, blob.size_bytes):
+            raise SizeMismatch(
+                f"blob {blob.digest.short} in {self._where}",
+                expected_bytes=blob.size_bytes,
+                actual_bytes=size_bytes,
+            )
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -277,55 +299,16 @@ class RegistryStore:
         data = self._manifest_bytes(manifest.digest)
         self._put_manifest(reference.tag, manifest.media_type, data)
 
-    # --- referrers ---------------------------------------------------------------------------
-
     def hold(self, manifest: Descriptor) -> None:
-        """Make a manifest that speaks about another one findable (distribution-spec, "Referrers").
-
-        Registries without the referrers API want the client to keep an index under the tag
-        ``sha256-<hex>`` of the subject.
-        """
-        data = self._manifest_bytes(manifest.digest)
-        parsed = Manifest.parse(data, manifest.digest.short)
-        if not parsed.subject or self._referrers_api(parsed.subject.digest) is not None:
-            return
-        tag = parsed.subject.digest.replace(":", "-")
-        entry = Descriptor(
-            media_type=manifest.media_type,
-            digest=manifest.digest,
-            size_bytes=manifest.size_bytes,
-            artifact_type=parsed.artifact_type or parsed.config.media_type,
-            annotations=parsed.annotations,
-        )
-        index = self._referrers_tag(tag)
-        if all(known.digest != entry.digest for known in index.manifests):
-            grown = index.model_copy(update={"manifests": (*index.manifests, entry)})
-            self._put_manifest(tag, INDEX_TYPE, grown.to_bytes())
+        """Make a manifest that speaks about another one findable. See `base.Target.hold`."""
+        self._manifest_bytes(manifest.digest)
+        self._referrers.add(manifest)
 
     def referrers(self, subject: Digest) -> list[tuple[Descriptor, Manifest]]:
-        """The manifests in this repository that speak about another one."""
-        index = self._referrers_api(subject)
-        if index is None:
-            index = self._referrers_tag(subject.replace(":", "-"))
-        found = []
-        for entry in index.manifests:
-            if entry.media_type == MANIFEST_TYPE:
-                bare = entry.with_ref(None).model_copy(update={"annotations": {}})
-                manifest = Manifest.parse(self._manifest_bytes(entry.digest), entry.digest.short)
-                if manifest.subject and manifest.subject.digest == subject:
-                    found.append((bare, manifest))
-        return found
+        """See `base.Source.referrers`."""
+        return self._referrers.of(subject)
 
-    def _referrers_api(self, subject: Digest) -> Index | None:
-        url = self.connection.url(f"referrers/{subject}")
-        with self.connection.ask("GET", url, ok=(200, 404)) as answer:
-            if answer.status_code == 404:
-                return None
-            data = answer.raw.read(MANIFEST_LIMIT_BYTES, decode_content=True)
-            return Index.parse(data, "referrers")
-
-    def _referrers_tag(self, tag: str) -> Index:
-        try:
-            return Index.parse(self._manifest_bytes(self.resolve(tag).digest), tag)
-        except (TagNotFound, InvalidManifest):
-            return Index()
+    def _get_bytes(self, identifier: str) -> bytes:
+        if identifier in self._manifests:
+            return self._manifests[Digest(identifier)]
+        return self._manifests[self.resolve(identifier).digest]

@@ -203,6 +203,8 @@ class Client:
                 stream=True,
                 allow_redirects=False,
                 timeout=self.timeout_s,
+                # Said here, since requests prefers REQUESTS_CA_BUNDLE to what a session has.
+                verify=None if self.session.verify is True else self.session.verify,
             )
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             raise _transport_error(error, url, method) from None

@@ -1,0 +1,396 @@
+"""Push and pull, against a real registry: distribution's."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import shutil
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from support import filled_store, make_small_set
+from support.registry import Registry, needs_registry
+
+from xttsreg.catalog import Catalog
+from xttsreg.cli import main
+from xttsreg.content.reference import Reference
+from xttsreg.errors import (
+    AlreadyExists,
+    DigestMismatch,
+    InvalidManifest,
+    RemoteError,
+    SizeMismatch,
+    TagNotFound,
+    Unauthorized,
+)
+from xttsreg.ops import licensing
+from xttsreg.ops.registry import Transferred, pull, push
+from xttsreg.remote import upload
+from xttsreg.remote.address import Address
+from xttsreg.remote.connection import Options
+from xttsreg.remote.credentials import Credential, find_credential
+from xttsreg.stores.base import read_manifest, resolve
+from xttsreg.stores.layout import LayoutStore
+
+pytestmark = needs_registry
+OWN = Reference.parse("own:v1")
+SECRET = "correct horse"
+QUICK = Options(attempts=3, sleep=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+def bring(store: LayoutStore, address: str, **options: object) -> Transferred:
+    return pull(
+        store, Address.parse(address), catalog=Catalog.load(), ask=lambda _: "test", **options
+    )  # type: ignore[arg-type]
+
+
+def send(store: LayoutStore, address: str, options: Options | None = None) -> Transferred:
+    return push(store, OWN, Address.parse(address), options=options)
+
+
+def test_there_and_back(registry: Registry, filled: LayoutStore, store: LayoutStore) -> None:
+    entry = resolve(filled, OWN)
+    manifest = read_manifest(filled, entry)
+    licensing.record(filled, entry, manifest, licensing.accepted_now("test"))
+    sent = send(filled, f"{registry.host}/team/there:v1")
+    assert sent.copied.size_bytes > 200_000
+    done = bring(store, f"{registry.host}/team/there:v1")
+    assert (done.tagged, done.manifest.digest) == ("team/there:v1", entry.digest)
+    for blob in manifest.blobs():
+        assert store.has(blob, use_cache=False)
+    assert licensing.find_acceptance(store, entry, manifest) is not None
+
+
+def test_nothing_is_sent_or_brought_twice(
+    registry: Registry, filled: LayoutStore, store: LayoutStore
+) -> None:
+    send(filled, f"{registry.host}/twice:v1")
+    before = len(registry.requests("PATCH"))
+    again = send(filled, f"{registry.host}/twice:v1")
+    assert (again.copied.size_bytes, len(registry.requests("PATCH"))) == (0, before)
+    other = send(filled, f"{registry.host}/mounted:v1")
+    assert other.copied.size_bytes > 0
+    assert len(registry.requests("PATCH")) == before  # mounted from the first repository
+    bring(store, f"{registry.host}/twice:v1")
+    assert bring(store, f"{registry.host}/twice:v1").copied.size_bytes == 0
+
+
+def test_a_name_that_means_something_else_is_kept(
+    registry: Registry, filled: LayoutStore, tmp_path: Path
+) -> None:
+    send(filled, f"{registry.host}/own:v1")
+    other = filled_store(tmp_path / "other", make_small_set(tmp_path / "w", seed=2))
+    before = resolve(other, OWN).digest
+    with pytest.raises(AlreadyExists, match="in the registry"):
+        bring(other, f"{registry.host}/own:v1")
+    assert resolve(other, OWN).digest == before
+    done = bring(other, f"{registry.host}/own:v1", name=Reference.parse("theirs:v1"))
+    assert done.tagged == "theirs:v1"
+    assert bring(other, f"{registry.host}/own:v1", force=True).tagged == "own:v1"
+    assert resolve(other, OWN).digest != before
+
+
+def test_a_digest_holds_when_the_tag_moves(
+    registry: Registry, filled: LayoutStore, store: LayoutStore, tmp_path: Path
+) -> None:
+    first = send(filled, f"{registry.host}/moves:v1")
+    newer = filled_store(tmp_path / "newer", make_small_set(tmp_path / "w", seed=3))
+    send(newer, f"{registry.host}/moves:v1")
+    assert bring(store, str(first.address)).manifest.digest == first.manifest.digest
+
+
+def test_unknown_names(registry: Registry, store: LayoutStore) -> None:
+    with pytest.raises(TagNotFound) as caught:
+        bring(store, f"{registry.host}/nothing:v1")
+    assert "xttsreg login" in str(caught.value.hint)
+    assert store.entries() == ()
+
+
+@pytest.mark.parametrize(("damage", "error"), [("flip", DigestMismatch), ("cut", SizeMismatch)])
+def test_a_registry_that_lies(
+    tmp_path: Path, filled: LayoutStore, store: LayoutStore, damage: str, error: type[Exception]
+) -> None:
+    with Registry(tmp_path / "lies") as registry:
+        send(filled, f"{registry.host}/own:v1")
+        layer = read_manifest(filled, resolve(filled, OWN)).files()["model.pth"]
+        data = next((tmp_path / "lies").rglob(f"{layer.digest.hex}/data"))
+        content = bytearray(data.read_bytes())
+        content[1000] ^= 1
+        data.write_bytes(content if damage == "flip" else content[:-1])
+        with pytest.raises(error):
+            bring(store, f"{registry.host}/own:v1", options=QUICK)
+        assert store.tags() == {}
+        content[1000] ^= 1
+        data.write_bytes(content)  # mended: what was wrong is not resumed from
+        bring(store, f"{registry.host}/own:v1", options=QUICK)
+        assert store.has(layer, use_cache=False)
+
+
+def test_an_upload_goes_on_when_the_registry_comes_back(
+    tmp_path: Path, store: LayoutStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "CHUNK_BYTES", 1024 * 1024)
+    weights = make_small_set(tmp_path / "w", model_pth=40_000_000)
+    source = filled_store(tmp_path / "source", weights)
+    with Registry(tmp_path / "dies") as registry:
+
+        def kill() -> None:
+            while len(registry.requests("PATCH")) < 8:
+                time.sleep(0.002)
+            registry.kill()
+            time.sleep(0.3)
+            registry.start()
+
+        patient = Options(attempts=10, sleep=lambda _: time.sleep(0.2))
+        thread = threading.Thread(target=kill)
+        thread.start()
+        send(source, f"{registry.host}/own:v1", patient)
+        thread.join()
+        chunks = len(registry.requests("PATCH", "202"))
+        assert 40 <= chunks < 80  # went on, and did not begin again
+        done = bring(store, f"{registry.host}/own:v1")
+    assert done.manifest.digest == resolve(source, OWN).digest
+
+
+def test_a_pull_goes_on_where_it_stopped(
+    registry: Registry, filled: LayoutStore, store: LayoutStore
+) -> None:
+    send(filled, f"{registry.host}/resume:v1")
+    layer = read_manifest(filled, resolve(filled, OWN)).files()["model.pth"]
+    with store.resumable(layer) as writer, filled.open(layer) as raw:
+        assert writer
+        writer.write(raw.read(150_000))
+    before = len(registry.requests("GET", f"resume/blobs/{layer.digest}"))
+    bring(store, f"{registry.host}/resume:v1")
+    lines = registry.requests("GET", f"resume/blobs/{layer.digest}")[before:]
+    assert any('" 206 50000 ' in line for line in lines)
+    assert store.has(layer, use_cache=False)
+
+
+def test_no_registry(tmp_path: Path, filled: LayoutStore) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"<html>Welcome to the proxy</html>"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{server.server_port}"
+    with pytest.raises((InvalidManifest, RemoteError)):
+        bring(filled, f"{host}/own:v1", options=QUICK)
+    with pytest.raises(RemoteError):
+        send(filled, f"{host}/own:v1", QUICK)
+    server.shutdown()
+
+
+# --- who is it ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """A registry that wants HTTP Basic; nobody is logged in."""
+    if not shutil.which("htpasswd"):
+        pytest.skip("htpasswd is not installed")
+    passwords = tmp_path / "htpasswd"
+    subprocess.run(
+        ["htpasswd", "-Bbn", "ada", SECRET],
+        check=True,
+        stdout=passwords.open("wb"),
+    )
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+    with Registry(tmp_path / "guarded", htpasswd=passwords) as running:
+        yield running
+
+
+def log_in(host: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.stdin", io.StringIO(secret + "\n"))
+    return main(["login", host, "-u", "ada", "--password-stdin"])
+
+
+def test_login(
+    guarded: Registry,
+    filled: LayoutStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        send(filled, f"{guarded.host}/own:v1")
+    assert "xttsreg login" in str(caught.value.hint)
+    assert log_in(guarded.host, "wrong", monkeypatch) == 6
+    kept = tmp_path / "docker" / "config.json"
+    assert not kept.exists()
+    assert log_in(guarded.host, SECRET, monkeypatch) == 0
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    send(filled, f"{guarded.host}/own:v1")
+    assert (
+        main(["--debug", "push", "--store", str(filled.root), "own:v1", f"{guarded.host}/b"]) == 0
+    )
+    said = "".join(capsys.readouterr())
+    assert SECRET not in said
+    assert base64.b64encode(f"ada:{SECRET}".encode()).decode() not in said
+    assert main(["logout", guarded.host]) == 0
+    assert main(["logout", guarded.host]) == 2
+    assert find_credential(guarded.host) is None
+
+
+def test_a_credential_helper(
+    guarded: Registry, filled: LayoutStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "bin" / "docker-credential-vault"
+    helper.parent.mkdir()
+    answer = json.dumps({"ServerURL": guarded.host, "Username": "ada", "Secret": SECRET})
+    script = ["#!/bin/sh", "read host", '[ "$1" = get ] || exit 1', f"echo '{answer}'", ""]
+    helper.write_text("\n".join(script))
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(helper.parent), prepend=":")
+    config = tmp_path / "docker" / "config.json"
+    config.parent.mkdir()
+    config.write_text(json.dumps({"credHelpers": {guarded.host: "vault"}}))
+    send(filled, f"{guarded.host}/own:v1")
+
+
+class TokenFront(BaseHTTPRequestHandler):
+    """Before a registry: wants a bearer token, issues it, and lets it expire after five uses."""
+
+    backend = ""
+    uses = 0
+    asked: list[str] = []
+
+    def _serve(self) -> None:
+        me = type(self)
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if self.path.startswith("/token"):
+            pair = base64.b64encode(f"ada:{SECRET}".encode()).decode()
+            me.asked.append(self.path)
+            good = self.headers.get("Authorization") == f"Basic {pair}"
+            me.uses = 0
+            self._answer(200 if good else 401, json.dumps({"token": "t0k"}).encode(), {})
+            return
+        me.uses += 1
+        if self.headers.get("Authorization") != "Bearer t0k" or me.uses > 5:
+            realm = f"http://{self.headers['Host']}/token"
+            self._answer(401, b"{}", {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'})
+            return
+        there = http.client.HTTPConnection(me.backend)
+        headers = {k: v for k, v in self.headers.items() if k != "Authorization"}
+        there.request(self.command, self.path, body, headers)
+        answer = there.getresponse()
+        self._answer(answer.status, answer.read(), dict(answer.getheaders()))
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        kept = {k: v for k, v in headers.items() if k.lower() not in ("date", "server")}
+        if self.command != "HEAD" or "Content-Length" not in kept:
+            kept["Content-Length"] = str(len(body))
+        for key, value in kept.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(body if self.command != "HEAD" else b"")
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_bearer_tokens_are_fetched_and_renewed(
+    registry: Registry, filled: LayoutStore, store: LayoutStore
+) -> None:
+    TokenFront.backend, TokenFront.asked = registry.host, []
+    front = ThreadingHTTPServer(("127.0.0.1", 0), TokenFront)
+    threading.Thread(target=front.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{front.server_port}"
+    known = Options(find=lambda _: Credential("ada", SECRET), attempts=8, sleep=lambda _: None)
+    with pytest.raises(Unauthorized):
+        send(filled, f"{host}/tokens:v1", Options(find=lambda _: Credential("ada", "no")))
+    send(filled, f"{host}/tokens:v1", known)
+    done = bring(store, f"{host}/tokens:v1", options=known)
+    assert done.manifest.digest == resolve(filled, OWN).digest
+    assert len(TokenFront.asked) > 3
+    assert any("push" in path for path in TokenFront.asked)
+    front.shutdown()
+
+
+def test_tls_with_an_own_authority(tmp_path: Path, filled: LayoutStore) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "2", "-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with Registry(tmp_path / "tls", certificate=(certificate, key)) as registry:
+        with pytest.raises(RemoteError, match="certificate"):
+            send(filled, f"{registry.host}/own:v1", QUICK)
+        send(filled, f"{registry.host}/own:v1", Options(ca=certificate))
+        code = main(["push", "--store", str(filled.root), "own:v1", f"{registry.host}/own",
+                     "--ca", str(certificate)])  # fmt: skip
+        assert code == 0
+
+
+# --- others' tools -----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
+def test_skopeo_in_both_directions(
+    registry: Registry, filled: LayoutStore, store: LayoutStore, tmp_path: Path
+) -> None:
+    digest = resolve(filled, OWN).digest
+    send(filled, f"{registry.host}/skopeo/out:v1")
+
+    def skopeo(source: str, target: str) -> None:
+        subprocess.run(
+            ["skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false",
+             source, target],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+
+    skopeo(f"docker://{registry.host}/skopeo/out:v1", f"oci:{tmp_path / 'theirs'}:own:v1")
+    index = json.loads((tmp_path / "theirs" / "index.json").read_text())
+    assert index["manifests"][0]["digest"] == digest
+    skopeo(f"oci:{filled.root}:own:v1", f"docker://{registry.host}/skopeo/in:v1")
+    assert bring(store, f"{registry.host}/skopeo/in:v1").manifest.digest == digest
+
+
+def test_the_command_line(
+    registry: Registry, filled: LayoutStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = resolve(filled, OWN).digest
+    code = main(["push", "--store", str(filled.root), "own:v1", f"{registry.host}/cli/own"])
+    assert code == 0
+    assert capsys.readouterr().out == f"{registry.host}/cli/own:v1@{digest}\n"
+    place = str(tmp_path / "new")
+    assert (
+        main(["pull", "--store", place, "--json", f"{registry.host}/cli/own:v1", "voice:v2"]) == 0
+    )
+    said = json.loads(capsys.readouterr().out)
+    assert (said["ref"], said["digest"]) == ("voice:v2", digest)
+    assert main(["push", "--store", place, "voice:v2", "team/voice:v2"]) == 2
+    assert "host/repository:tag" in capsys.readouterr().err
+    assert main(["pull", "--store", place, "127.0.0.1:9/x:y", "--plain-http"]) == 6
