@@ -135,8 +135,8 @@ def copy(
     return Copied(len(copied), size_bytes, sum(b.size_bytes for b in blobs) - size_bytes)
 
 
-def name(target: Store, selection: Selection) -> None:
-    """Give blobs that are there their names. Within `Store.writing`."""
+def name(target: Target, selection: Selection) -> None:
+    """Give blobs that are there their names. Within `Target.writing`."""
     for tagged, entry in selection.tags.items():
         target.tag(tagged, entry)
     for entry in selection.held:
