@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from support import blob_file, damage, filled_store, leftovers, make_small_set, tree
 
+from xttsreg.content.artifacts import BASE, RUN_TYPE
 from xttsreg.content.digest import Digest
+from xttsreg.content.manifest import EMPTY_BYTES, EMPTY_TYPE, MANIFEST_TYPE, Manifest
 from xttsreg.content.reference import Reference
 from xttsreg.errors import BaseMissing, InvalidInputError, NotFoundError
 from xttsreg.ops.bundle import Bundled, bundle
@@ -178,3 +180,24 @@ def test_thin_and_since_together(site: LayoutStore, tmp_path: Path) -> None:
     done = thin(site, tmp_path / "stick", "voice:v1", since=only, thin=True)
     required = {blob.digest.hex for blob in done.bundle.requires}
     assert required == {blob_file(site, path).name for path in SHARED} | {model.hex}
+
+
+def test_anything_that_names_a_base(site: LayoutStore, center: LayoutStore, tmp_path: Path) -> None:
+    """A run, for one: its checkpoints travel, what it has of its base does not."""
+    base = site.tags()["own:v1"]
+    shared = read_manifest(site, base).files()["dvae.pth"]
+    checkpoint = site.put_bytes("application/octet-stream", b"checkpoint" * 1000)
+    run = Manifest(
+        artifact_type=RUN_TYPE,
+        config=site.put_bytes(EMPTY_TYPE, EMPTY_BYTES),
+        layers=(shared, checkpoint),
+        annotations={BASE: f"own:v1@{base.digest}"},
+    )
+    site.put_bytes(MANIFEST_TYPE, run.to_bytes())
+    site.tag("run:v1", run.describe())
+    done = thin(site, tmp_path / "stick", "run:v1", thin=True)
+    assert [blob.digest for blob in done.bundle.requires] == [shared.digest]
+    assert checkpoint.digest.hex in on(tmp_path / "stick")
+    import_bundle(tmp_path / "stick", center)
+    assert center.tags()["run:v1"].digest == run.describe().digest
+    assert is_whole(center)
