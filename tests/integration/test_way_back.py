@@ -141,3 +141,20 @@ def test_keys_that_do_not_work(sides: tuple[Side, Side], tmp_path: Path) -> None
     online.fails(2, "needs a file", "inventory", "--sign", locked)
     online.fails(8, "ssh-keygen", "bundle", "own:v1", "-o", stick, "--sign", locked, PATH="")
     assert not stick.exists()
+
+
+def test_two_sticks(sides: tuple[Side, Side], tmp_path: Path) -> None:
+    online, offline = sides
+    args = ["bundle", "own:v1", "-o", tmp_path / "sticks", "--volume-size", "250000"]
+    online.run(*args, "--sign", online.key)
+    one, two = (tmp_path / "sticks" / f"volume-{number}" for number in (1, 2))
+    told = json.loads(offline.run("import", two, "--json").stdout)
+    assert (told["missing"], told["origin"]["principal"]) == ([1], "center@lab")
+    (one / "SHA256SUMS.sig").rename(tmp_path / "kept")
+    offline.fails(4, "not signed", "import", one)
+    done = offline.fails(4, "one signer", "import", one, "--allow-unsigned")
+    assert "volume 1 is not signed, volume 2 is signed by center@lab" in done.error
+    (tmp_path / "kept").rename(one / "SHA256SUMS.sig")
+    offline.run("import", one)
+    offline.run("verify", "--no-cache")
+    assert list(offline.store.tags()) == ["own:v1"]

@@ -8,6 +8,7 @@ nothing can be taken for arrived that is not there. State below ``.xttsreg/arriv
     <digest of bundle.json>/bundle.json     which bundle
                             joined/<hex>    blobs whose parts come in, at their offsets
                             proven/<hex>.N  empty; part N of the above is in it, and right
+                            origins/N.json  who signed volume N
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from xttsreg.content.bundle import BLOBS, LISTING, Bundle, BundleFile, SplitBlob
+from xttsreg.content.canonical import dump_canonical, load_strict
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.stream import VerifyingReader
@@ -28,6 +30,7 @@ from xttsreg.ops.diagnosis import diagnose
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import Progress
 from xttsreg.ops.reading import AGAIN, Volume
+from xttsreg.ops.trust import Origin
 from xttsreg.stores import durable
 from xttsreg.stores.layout import LayoutStore
 
@@ -83,6 +86,26 @@ class Arrival:
                     marker = self._marker(part)
                     durable.make_directory(marker.parent)
                     durable.write_atomic(marker, b"", temporary=marker.with_suffix(".tmp"))
+
+    def note_origin(self, number: int, origin: Origin) -> None:
+        """Remember who signed a volume; the last time that it came in counts."""
+        path = self.directory / "origins" / f"{number}.json"
+        with durable.disk_errors(self.directory):
+            durable.make_directory(path.parent)
+            data = dump_canonical(origin.to_json())
+            durable.write_atomic(path, data, temporary=path.with_suffix(".tmp"))
+
+    def origins(self) -> dict[int, Origin]:
+        """Who signed the volumes that came in.
+
+        Raises:
+            InvalidManifest: a note is damaged.
+        """
+        with durable.disk_errors(self.directory):
+            return {
+                int(path.stem): Origin.from_json(load_strict(path.read_bytes(), what=str(path)))
+                for path in (self.directory / "origins").glob("*.json")
+            }
 
     def join(self, progress: Progress) -> None:
         """Give every blob whose parts are all there its place in the store.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xttsreg.content.bundle import SUMS, Bundle
+from xttsreg.errors import SignatureInvalid
 from xttsreg.ops import received
 from xttsreg.ops.received import Received
 from xttsreg.ops.signing import BUNDLE_NAMESPACE
@@ -14,12 +16,12 @@ from xttsreg.stores.layout import LayoutStore
 
 @dataclass(slots=True, kw_only=True)
 class Gate:
-    """The rules for what comes in.
+    """The rules for one volume that comes in.
 
     Attributes:
         trust: Whose signatures count.
         allow_older: Take a bundle that is older than one that came before.
-        origin: Of the volume that was looked at last.
+        origin: Of the volume that was looked at.
     """
 
     trust: Trust
@@ -47,6 +49,26 @@ class Gate:
         """Remember the bundle. To be called when all of it is proven, before its names appear."""
         if self.origin.signer:
             received.record(store, self.origin.signer, _brief(bundle))
+
+
+def require_one_signer(origins: Mapping[int, Origin]) -> None:
+    """Make sure that all volumes of a bundle have one signer, or none.
+
+    Args:
+        origins: By number of the volume.
+
+    Raises:
+        SignatureInvalid: they differ; says who signed which.
+    """
+    keys = {origin.signer.fingerprint if origin.signer else "" for origin in origins.values()}
+    if len(keys) > 1:
+        said = ", ".join(
+            f"volume {number} is {origin}" for number, origin in sorted(origins.items())
+        )
+        raise SignatureInvalid(
+            f"the volumes of this bundle are not all from one signer: {said}",
+            hint="nothing got a name; import those volumes again as their maker signed them",
+        )
 
 
 def _brief(bundle: Bundle) -> Received:

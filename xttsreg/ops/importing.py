@@ -21,7 +21,7 @@ from xttsreg.errors import (
 from xttsreg.ops.arriving import arrival
 from xttsreg.ops.copy import Copied, Selection, copy, name, select
 from xttsreg.ops.diagnosis import diagnose
-from xttsreg.ops.gate import Gate
+from xttsreg.ops.gate import Gate, require_one_signer
 from xttsreg.ops.medium import free_bytes
 from xttsreg.ops.naming import require_same_names
 from xttsreg.ops.parts import Joined
@@ -144,22 +144,29 @@ def import_volumes(
         BundleMismatch: they belong to different bundles; nothing was taken.
         XttsregError: as `import_bundle`.
     """
-    gate = Gate(trust=trust, allow_older=allow_older)
-    volumes = [read_volume(directory, check=gate.check) for directory in directories]
-    for volume in volumes:
+    gates = [Gate(trust=trust, allow_older=allow_older) for _ in directories]
+    pairs = list(zip(directories, gates, strict=True))
+    volumes = [read_volume(directory, check=gate.check) for directory, gate in pairs]
+    for volume, gate in zip(volumes, gates, strict=True):
         if volume.listing != volumes[0].listing:
             raise BundleMismatch(
                 f"{volume.directory}: belongs to another bundle than {volumes[0].directory}",
                 hint="nothing was imported; import each bundle by itself",
             )
         gate.admit(store, volume.bundle)
-    done = [_take(volume, store, gate, force, progress) for volume in volumes]
+    require_one_signer(
+        {volume.number: gate.origin for volume, gate in zip(volumes, gates, strict=True)}
+    )
+    done = [
+        _take(volume, store, gate, force, progress)
+        for volume, gate in zip(volumes, gates, strict=True)
+    ]
     copied = Copied(
         sum(one.copied.blobs for one in done),
         sum(one.copied.size_bytes for one in done),
         sum(one.copied.skipped_bytes for one in done),
     )
-    return Imported(volumes[0].bundle, copied, gate.origin, done[-1].missing)
+    return Imported(volumes[0].bundle, copied, done[-1].origin, done[-1].missing)
 
 
 def _take(
@@ -179,12 +186,14 @@ def _take(
             name(store, selection)
             return Imported(bundle, copied, gate.origin)
         with arrival(store, volume) as arriving:
+            arriving.note_origin(volume.number, gate.origin)  # before anything of it counts
             arriving.take_parts(volume, progress)
             copied = _copy(source, store, selection, progress)
             arriving.note_parts(volume)
             arriving.join(progress)
             missing = arriving.missing()
             if not missing:
+                require_one_signer(arriving.origins())
                 gate.record(store, bundle)
                 name(store, selection)
                 arriving.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xttsreg import places
 from xttsreg.errors import InvalidInputError, MissingDependency, SignatureMissing
@@ -43,6 +45,13 @@ class Origin:
             "principal": self.signer.principal if self.signer else None,
             "fingerprint": self.signer.fingerprint if self.signer else None,
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Origin:
+        """``Origin.from_json(o.to_json()) == o``."""
+        fingerprint, principal = value.get("fingerprint"), value.get("principal")
+        signer = Signer(str(fingerprint), principal and str(principal)) if fingerprint else None
+        return cls(signed=bool(value.get("signed")), signer=signer)
 
 
 UNSIGNED = Origin()
