@@ -480,8 +480,16 @@ def test_a_dataset_is_no_weight_set(home: Path, weights: Path, tmp_path: Path) -
             2, "corpus:v1: is a dataset, and a weight set or a voice is needed here")  # fmt: skip
         assert "train --dataset corpus:v1" in refused.hint
     assert "weights: own:v1" in run_cli(["exec", "--", "true"], home).stderr  # the only one
-    stick, other = tmp_path / "stick", tmp_path / "other"
-    assert run_cli(["bundle", "corpus:v1", "own:v1", "-o", stick], home).code == 0
+    stick, other, recipe = tmp_path / "stick", tmp_path / "other", tmp_path / "r.toml"
+    recipe.write_text('name = "r"\nmodels = ["own:v1"]\n[[datasets]]\nref = "corpus:v1"\n'
+                      '[[datasets]]\nref = "again:v1"\ndirectory = "corpus"\n')  # fmt: skip
+    assert run_cli(["bundle", recipe, "-o", stick], home).code == 0
+    assert {path.name: path.read_text() for path in (stick / "licenses").glob("*LICENCE*")} == {
+        "corpus-v1-LICENCE.txt": "take it", "again-v1-LICENCE.txt": "take it"}  # fmt: skip
+    (corpus / "more").touch()
+    changed = run_cli(["bundle", recipe, "-o", stick], home)
+    assert (changed.code, "again:v1: exists already" in changed.error) == (2, True)
+    (corpus / "more").unlink()
     assert run_cli(["import", stick], other).code == 0
     assert run_cli(["tag", "corpus:v1", "corpus:new"], other).code == 0
     assert run_cli(["rm", "corpus:v1"], other).code == 0

@@ -17,7 +17,7 @@ from xttsreg.errors import InvalidInputError
 if TYPE_CHECKING:
     from xttsreg.content.descriptor import Descriptor
     from xttsreg.ops.bundle import Bundled
-    from xttsreg.ops.recipe import EnvironmentRecipe
+    from xttsreg.ops.recipe import BundleRecipe, DatasetRecipe, EnvironmentRecipe
     from xttsreg.stores.layout import LayoutStore
 
 
@@ -76,7 +76,7 @@ def bundle_command(
     from xttsreg.ops.inventory import read_inventory
     from xttsreg.ops.trust import find_trust
 
-    references, environments, default = _read(what)
+    references, recipe, default = _read(what)
     directory = output or default
     if directory is None:
         raise InvalidInputError("where to? no output was given", hint="add -o DIR")
@@ -89,7 +89,10 @@ def bundle_command(
         say(f"inventory of {printable(inventory.created)}: {printable(str(origin))}")
     store = app.store(create=True)
     tags = {ref.tagged: _provide(app, store, ref, accept_license) for ref in references}
-    tags |= _environments(app, store, environments, Path(what[0]).parent, directory)
+    if recipe:
+        place = Path(what[0]).parent
+        tags |= _datasets(app, store, recipe.datasets, place)
+        tags |= _environments(app, store, recipe.environments, place, directory)
     media = Media(volume_bytes=volume_size, volume=volume, file_bytes=max_file_size)
     done = bundle(store, tags, directory, media=media, key=key, since=inventory, thin=thin,
                   readback=readback, progress=app.progress())  # fmt: skip
@@ -121,15 +124,30 @@ def _tell(done: Bundled, signed_by: str | None) -> None:
 
 def _read(
     what: tuple[str, ...],
-) -> tuple[list[Reference], tuple[EnvironmentRecipe, ...], Path | None]:
-    """References; environments and the default output of a recipe."""
+) -> tuple[list[Reference], BundleRecipe | None, Path | None]:
+    """References; a recipe, if one is given, and its default output."""
     from xttsreg.ops.recipe import load_recipe
 
     if len(what) == 1 and what[0].endswith(".toml"):
         recipe = load_recipe(Path(what[0]))
         output = Path(recipe.output) if recipe.output else None
-        return recipe.references(), recipe.environments, output
-    return [Reference.parse(text) for text in what], (), None
+        return recipe.references(), recipe, output
+    return [Reference.parse(text) for text in what], None, None
+
+
+def _datasets(
+    app: App, store: LayoutStore, recipes: tuple[DatasetRecipe, ...], place: Path
+) -> dict[str, Descriptor]:
+    """A recipe's datasets: from folders, by their place beside the recipe, or from the store."""
+    from xttsreg.ops.datasets import provide_dataset
+
+    return {
+        item.reference.tagged: provide_dataset(
+            store, item.reference, place / item.directory if item.directory else None,
+            app.catalog(), progress=app.progress(),
+        )
+        for item in recipes
+    }  # fmt: skip
 
 
 def _environments(

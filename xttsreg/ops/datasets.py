@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xttsreg.catalog import Catalog
-from xttsreg.content.artifacts import DATASET_TYPE, FILES
+from xttsreg.content.artifacts import DATASET_TYPE, FILES, require_kind
 from xttsreg.content.canonical import MAX_MANIFEST_BYTES
 from xttsreg.content.descriptor import FILE_PATH, TITLE, Descriptor
 from xttsreg.content.digest import Digest
@@ -25,6 +25,7 @@ from xttsreg.ops.naming import require_new_name, require_same_meaning
 from xttsreg.ops.packing import CHANGED, PackReader
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
+from xttsreg.stores.base import read_manifest, resolve
 from xttsreg.stores.durable import disk_errors
 from xttsreg.stores.layout import LayoutStore
 
@@ -113,6 +114,31 @@ def add_dataset(
         store.put_bytes(MANIFEST_TYPE, manifest.to_bytes())
         store.tag(reference.tagged, entry)
     return AddedDataset(reference.tagged, entry, len(folder.files), size_bytes, folder.hidden)
+
+
+def provide_dataset(
+    store: LayoutStore,
+    reference: Reference,
+    directory: Path | None,
+    catalog: Catalog,
+    *,
+    progress: Progress = QUIET,
+) -> Descriptor:
+    """A dataset of a recipe: its folder is taken in, or what the store has is taken.
+
+    Raises:
+        AlreadyExists: the folder is not what the name means in the store.
+        InvalidModel: without a folder, and the name means something else than a dataset.
+        XttsregError: as `add_dataset` and `resolve`.
+    """
+    if directory is None:
+        entry = resolve(store, reference)
+        require_kind(reference, read_manifest(store, entry), "dataset")
+        return entry
+    done = add_dataset(store, reference, directory, catalog, progress=progress)
+    if done.hidden:
+        progress.note(f"{done.tagged}: {len(done.hidden)} hidden files or folders left out")
+    return done.manifest
 
 
 def list_folder(directory: Path) -> Folder:

@@ -52,6 +52,29 @@ class EnvironmentRecipe(StrictModel):
         ).tagged  # fmt: skip
 
 
+class DatasetRecipe(StrictModel):
+    """One dataset that a bundle carries.
+
+    Attributes:
+        ref: What it is called.
+        directory: The folder, relative to the recipe; empty to take what the store has.
+    """
+
+    ref: str
+    directory: str = ""
+
+    @field_validator("ref")
+    @classmethod
+    def _reference(cls, ref: str) -> str:
+        Reference.parse(ref)
+        return ref
+
+    @property
+    def reference(self) -> Reference:
+        """The name, parsed."""
+        return Reference.parse(self.ref)
+
+
 class BundleRecipe(StrictModel):
     """A recipe.
 
@@ -59,6 +82,7 @@ class BundleRecipe(StrictModel):
         name: For people, and for the default output.
         description: One line.
         models: References; what the store lacks is fetched from the catalogue.
+        datasets: Datasets; the folders that are named are added first.
         environments: Python environments; resolved and downloaded if the store lacks them.
         output: Default directory, relative to the current one.
     """
@@ -66,6 +90,7 @@ class BundleRecipe(StrictModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
     models: tuple[str, ...] = ()
+    datasets: tuple[DatasetRecipe, ...] = ()
     environments: tuple[EnvironmentRecipe, ...] = ()
     output: str = ""
 
@@ -78,8 +103,8 @@ class BundleRecipe(StrictModel):
 
     @model_validator(mode="after")
     def _not_empty(self) -> BundleRecipe:
-        if not (self.models or self.environments):
-            raise InvalidRecipe("models: at least one, or an environment")
+        if not (self.models or self.environments or self.datasets):
+            raise InvalidRecipe("models: at least one, or a dataset or environment")
         tags = [item.tagged for item in self.environments]
         if len(set(tags)) != len(tags):
             raise InvalidRecipe("environments: two are for the same machines with the same extras")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from xttsreg.content.artifacts import kind_of, terms_of
 from xttsreg.content.canonical import dump_canonical
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Index
@@ -20,6 +21,7 @@ from xttsreg.stores.layout import LAYOUT_FILE, LAYOUT_VERSION
 INDEX = "index.json"
 README = "README.txt"
 LICENSES_DIRECTORY = "licenses"
+_MAX_TERMS_BYTES = 1024 * 1024  # more is no text that anybody reads
 NAMES = frozenset({LAYOUT_FILE, INDEX, README, LICENSES_DIRECTORY})
 """What `small_files` puts at the top of a stick."""
 
@@ -44,14 +46,26 @@ def _licenses(source: BlobSource, selection: Selection) -> dict[str, bytes]:
     """The terms once more as files that a person can open without any tool of ours."""
     found: dict[str, bytes] = {}
     for tagged, entry in sorted(selection.tags.items()):
-        layer = selection.manifests[entry.digest].files().get(LICENSE_FILE)
-        if layer:
-            name = f"{LICENSES_DIRECTORY}/{tagged.replace('/', '-').replace(':', '-')}.txt"
+        manifest = selection.manifests[entry.digest]
+        if kind_of(manifest) == "environment":
+            continue  # its files are wheels, whatever they are called; their terms are in the SBOM
+        for path, layer in terms_of(manifest).items():
+            if layer.size_bytes > _MAX_TERMS_BYTES:
+                continue
+            name = _licence_name(tagged, path)
             if name.casefold() in map(str.casefold, found):  # team/x and team-x, :V1 and :v1
-                name = name.removesuffix(".txt") + f"-{Digest.of(tagged.encode()).short}.txt"
+                unique = Digest.of(f"{tagged} {path}".encode()).short
+                name = f"{name.removesuffix('.txt')}-{unique}.txt"
             with source.open(layer) as raw:
                 found[name] = read_verified(raw, layer, what=name)
     return found
+
+
+def _licence_name(tagged: str, path: str) -> str:
+    name = tagged.replace("/", "-").replace(":", "-")
+    if path != LICENSE_FILE:  # of a dataset, which may have several and call them as it likes
+        name += f"-{path.removesuffix('.txt')}"
+    return f"{LICENSES_DIRECTORY}/{name}.txt"
 
 
 def _readme(selection: Selection) -> str:
