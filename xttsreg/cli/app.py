@@ -18,7 +18,7 @@ from xttsreg.errors import XttsregError
 VERBS = {
     "catalog": ("catalog", "Show the pinned weight sets."),
     "fetch": ("fetch", "Bring a pinned weight set from the network into the store."),
-    "add": ("add", "Take weights from a directory into the store."),
+    "add": ("add", "Take weights, a dataset or a run into the store."),
     "ls": ("ls", "List what is in the store."),
     "inspect": ("inspect", "Show one weight set or voice, or what a .pth file is."),
     "tag": ("tag", "Give a manifest another name."),

@@ -33,6 +33,7 @@ from xttsreg.training.register import register
 from xttsreg.training.request import Request, Voice
 from xttsreg.training.resume import read_options
 from xttsreg.training.run import VIEW_NAME, train
+from xttsreg.training.run_artifact import speaker_in
 
 
 def finetune(
@@ -106,9 +107,12 @@ def resume(
             voice=Reference.parse(origin["voice"]),
             options=options,
             output=directory,
-            speaker_wav=Path(origin["speaker_wav"]) if origin.get("speaker_wav") else None,
+            speaker_wav=speaker_in(directory, origin),
             samples=bool(origin.get("samples", True)),
         )
+
+        if not runs.is_listed(directory):  # it came from another machine
+            runs.list_elsewhere(request.voice, directory)
 
         def find() -> Corpus:
             return reopen_corpus(

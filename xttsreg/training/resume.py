@@ -52,7 +52,7 @@ def load_last(directory: Path) -> Resumed:
     skipped = {}
     for path in checkpoints(directory):
         try:
-            _check_complete(path)
+            check_complete(path)
             content = load_checked(path)
         except (IntegrityError, InvalidModel) as error:
             skipped[path] = f"{path.name} was left out: {error.message}"
@@ -64,8 +64,12 @@ def load_last(directory: Path) -> Resumed:
     return Resumed(None, None, skipped)
 
 
-def _check_complete(path: Path) -> None:
-    """Compare every part with its checksum: what is mapped is looked at only when it is used."""
+def check_complete(path: Path) -> None:
+    """Compare every part with its checksum: what is mapped is looked at only when it is used.
+
+    Raises:
+        IntegrityError: cut off, or damaged.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

@@ -176,6 +176,12 @@ def default_folder(voice: Reference) -> Path:
     return places.default_runs() / f"{voice.name.replace('/', '-')}-{voice.tag}-{stamp}"
 
 
+def is_listed(directory: Path) -> bool:
+    """Whether `list_runs` finds this run."""
+    home = places.default_runs()
+    return home.is_dir() and any(path.resolve() == directory.resolve() for path in home.iterdir())
+
+
 def list_elsewhere(voice: Reference, directory: Path) -> None:
     """Link a run that is elsewhere into the default place, so that it is listed with the others."""
     home = places.default_runs()
