@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xttsreg.content.checkpoint import CONFIG_CLASSES, require_safe
+from xttsreg.content.checkpoint import require_safe
 from xttsreg.errors import IntegrityError, InvalidModel, UnsafePickle
+from xttsreg.training.engine import config_classes, upstream_names
 
 _NOT_XTTS = (
     "dvae.",
@@ -46,7 +46,7 @@ def safe_loading() -> Iterator[None]:
 
     torch.load = load
     try:
-        with torch.serialization.safe_globals(_config_classes()):
+        with torch.serialization.safe_globals(config_classes()):
             yield
     finally:
         torch.load = plain_load
@@ -113,7 +113,8 @@ def save_model_state(path: Path, state: dict[str, Any], *, config: Any = None) -
     content = {"model": tensors} if config is None else {"model": tensors, "config": config}
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as stream:  # a stream, so that no file name gets into the archive
+        # a stream, so that no file name gets into the archive
+        with partial.open("wb") as stream, upstream_names():
             torch.save(content, stream)
         partial.replace(path)
     finally:
@@ -131,14 +132,6 @@ def _mappable(source: Any) -> Path | None:
         return None
     with path.open("rb") as stream:
         return path if stream.read(2) == b"PK" else None  # only this format can be mapped
-
-
-def _config_classes() -> list[Any]:
-    found = []
-    for name in CONFIG_CLASSES:
-        module, _, attribute = name.rpartition(".")
-        found.append(getattr(importlib.import_module(module), attribute))
-    return found
 
 
 def _first_line(error: Exception) -> str:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
 
-from xttsreg.errors import MissingDependency
+from xttsreg.training import engine
 
-_MODULES = ("torch", "torchaudio", "TTS", "trainer")
 _DISTRIBUTIONS = (
-    "TTS",
-    "trainer",
+    *(name for one in engine.ENGINES for name in (one.tts, one.trainer)),
     "torch",
     "torchaudio",
+    "torchcodec",
     "transformers",
     "tokenizers",
     "numpy",
     "coqpit",
+    "coqpit-config",
     "xttsreg",
 )
-_SUPPORTED = ((3, 10), (3, 11))  # TTS 0.22.0 wants < 3.12, xttsreg wants >= 3.10
 
 _OFFLINE = {
     "TRAINER_TELEMETRY": "0",  # read once, while trainer is imported
@@ -42,31 +39,16 @@ def require_training() -> None:
     """Make sure that the training half can be imported.
 
     Raises:
-        MissingDependency: another Python than 3.10 or 3.11, or TTS, trainer or torch missing.
+        MissingDependency: as `engine.require_engine`.
     """
-    version = sys.version_info[:2]
-    if version not in _SUPPORTED:
-        raise MissingDependency(
-            f"training needs Python 3.10 or 3.11, this is {version[0]}.{version[1]}",
-            extra="train",
-            hint="make a virtual environment with python3.11 and run: pip install 'xttsreg[train]'",
-        )
-    missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MissingDependency(
-            f"training needs {', '.join(missing)}, which this Python does not have", extra="train"
-        )
+    engine.require_engine()
 
 
 def versions() -> dict[str, str]:
     """Return Python's, the platform's and the training packages' versions; absent ones left out."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in _DISTRIBUTIONS:
-        try:
-            found[name.lower()] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    known = ((name.lower(), engine.version_of(name)) for name in _DISTRIBUTIONS)
+    return found | {name: version for name, version in known if version}
 
 
 def offline_environment() -> dict[str, str]:
@@ -91,3 +73,4 @@ def prepare_environment(device: str = "auto") -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     else:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    engine.prepare()

@@ -10,9 +10,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from xttsreg.training.engine import sole, train_loader
 from xttsreg.training.metrics import Recorder
 from xttsreg.training.position import Generators, Position, RestOfEpoch, capture, restore
 from xttsreg.training.saving import BEST_NAME, keep_newest, share, write_checkpoint
@@ -65,9 +67,7 @@ class Keeper:
         self._trainer = trainer
         # Stock makes it in the first training epoch. It shuffles and seeds while it is made, so
         # that has to be over before the generators' state is taken or restored.
-        trainer.train_loader = trainer.get_train_dataloader(
-            trainer.training_assets, trainer.train_samples, verbose=True
-        )
+        trainer.train_loader = train_loader(trainer)
         if content is not None:
             self._load(content)
         trainer.save_checkpoint = lambda: None  # stock's is in the middle of a step; see _kept
@@ -95,17 +95,18 @@ class Keeper:
         trainer, extra = self._trainer, content[EXTRA]
         trainer.model.load_state_dict(content["model"])
         # The optimizer keeps the tensors it is given, and these are mapped from the file.
-        trainer.optimizer.load_state_dict(copy.deepcopy(content["optimizer"]))
+        sole(trainer.optimizer).load_state_dict(copy.deepcopy(content["optimizer"]))
         if trainer.scaler is not None and content["scaler"]:
             trainer.scaler.load_state_dict(content["scaler"])
-        if trainer.scheduler is not None:
-            trainer.scheduler.load_state_dict(extra["scheduler"])
+        if sole(trainer.scheduler) is not None:
+            sole(trainer.scheduler).load_state_dict(extra["scheduler"])
         for number, parameter in enumerate(self._parameters()):
             if number in extra["gradients"]:
                 parameter.grad = extra["gradients"][number].to(parameter.device, copy=True)
         if (self._directory / BEST_NAME).is_file():  # else the next one is the best there is
             trainer.best_loss = dict(extra["best_loss"])
-        trainer.restore_step = content["step"]
+        # TTS 0.22.0 takes the first when it starts to count, the fork goes on from the second
+        trainer.restore_step = trainer.total_steps_done = content["step"]
         self._begin = self._saved = Position(**extra["position"])
         kept = {key: value for key, value in extra.items() if key != "gradients"}
         self._pending = copy.deepcopy(kept)  # lets go of the mapped file
@@ -244,28 +245,26 @@ class Keeper:
         }
 
     def _write(self, path: Path, losses: dict[str, Any]) -> None:
-        from trainer.io import save_model
-
         trainer = self._trainer
-        save_model(
-            trainer.config,
-            trainer.model,
-            trainer.optimizer,
-            trainer.scaler if trainer.use_amp_scaler else None,
-            trainer.total_steps_done,
-            trainer.epochs_done,
-            path,
-            save_func=write_checkpoint,
-            model_loss=losses,
-            **{EXTRA: self._extra()},
-        )
+        state = {  # as trainer's own `save_model` has it
+            "config": trainer.config.to_dict(),
+            "model": trainer.model.state_dict(),
+            "optimizer": sole(trainer.optimizer).state_dict(),
+            "scaler": trainer.scaler.state_dict() if trainer.use_amp_scaler else None,
+            "step": trainer.total_steps_done,
+            "epoch": trainer.epochs_done,
+            "date": date.today().strftime("%B %d, %Y"),
+            "model_loss": losses,
+        }
+        write_checkpoint({**state, EXTRA: self._extra()}, path)
         self._saved = self._place.position if self._place else None
 
     def _extra(self) -> dict[str, Any]:
         trainer, place = self._trainer, self._place
         assert place is not None  # nothing is saved before the first mark
         average = trainer.keep_avg_train
-        schedule = trainer.scheduler.state_dict() if trainer.scheduler is not None else {}
+        scheduler = sole(trainer.scheduler)
+        schedule = scheduler.state_dict() if scheduler is not None else {}
         return {
             "position": place.position.as_dict(),
             "generators": place.generators,
@@ -283,5 +282,5 @@ class Keeper:
         return {number: p.grad for number, p in parameters if p.grad is not None}
 
     def _parameters(self) -> list[Any]:
-        groups = self._trainer.optimizer.param_groups
+        groups = sole(self._trainer.optimizer).param_groups
         return [parameter for group in groups for parameter in group["params"]]

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from xttsreg.errors import XttsregError
 from xttsreg.stores import durable
+from xttsreg.training.engine import sole
 from xttsreg.training.result import EvalLoss, StepLoss
 
 Event = dict[str, Any]
@@ -111,7 +112,7 @@ class Recorder:
             loss=float(losses["loss"]) * int(trainer.grad_accum_steps),
             loss_text_ce=float(losses["loss_text_ce"]),
             loss_mel_ce=float(losses["loss_mel_ce"]),
-            lr=float(trainer.optimizer.param_groups[0]["lr"]),
+            lr=float(sole(trainer.optimizer).param_groups[0]["lr"]),
             seconds=round(time.monotonic() - self._began, 3),
         )
         self.step_losses.append(loss)

@@ -12,13 +12,13 @@ import warnings
 from collections.abc import Sequence
 
 from xttsreg.errors import InvalidInputError, MissingDependency, XttsregError
-from xttsreg.training.environment import prepare_environment, require_training
+from xttsreg.training import engine
+from xttsreg.training.environment import prepare_environment
 from xttsreg.training.options import TrainOptions
-from xttsreg.training.packages import installed, missing_for, training_pins
+from xttsreg.training.packages import missing_for, training_pins
 from xttsreg.training.preflight import Check, Checks, guarded, ok, warn
 
 _WITH_PACKAGES = ("ja", "zh", "ko")
-_CONSTRAINED = "pip install -c constraints/train.txt 'xttsreg[train]'"
 
 
 def examine_machine(options: TrainOptions | None = None) -> list[Check]:
@@ -41,35 +41,50 @@ def check_training() -> Checks:
     """Whether the training half is installed; everything else works without it."""
     text = f"Python {platform.python_version()}"
     try:
-        require_training()
+        found = engine.require_engine()
     except MissingDependency as error:
-        action = (error.hint or "") + "; all but train, synth, exec and demo works without"
+        hint = error.hint if engine.find_engine() else _what_to_install()
+        action = f"{hint}; all but train, synth, exec and demo works without"
         return [Check("training", "warn", f"{text}; {error.message}", action)]
-    return [ok("training", f"{text}, TTS {installed('TTS')}, torch {installed('torch')}")]
+    torch = engine.version_of("torch")
+    return [ok("training", f"{text}, {found.name} (xttsreg[{found.extra}]), torch {torch}")]
+
+
+def _what_to_install() -> str:
+    """Name the extra that fits this Python and this GPU."""
+    capability = _ask_driver("compute_cap") or ""
+    fitting = engine.suggested(gpu=capability)
+    command = f"pip install 'xttsreg[{fitting.extra}]'"
+    if fitting is not engine.suggested():
+        command += f", whose torch knows this GPU (compute capability {capability})"
+    return command
 
 
 def check_pins() -> Checks:
     """Whether the packages have the versions that were tested together."""
-    pins = training_pins()
+    here = engine.require_engine()
+    pins = training_pins(here)
     if not pins:
-        yield warn("packages", "the pins of xttsreg[train] cannot be found", _CONSTRAINED)
+        text = f"the pins of xttsreg[{here.extra}] cannot be found"
+        yield warn("packages", text, here.constrained)
         return
     others = []
     for name, pin in pins.items():
-        version = installed(name)
+        version = engine.version_of(name)
         if version is None:
             others.append(f"{name} is missing (pin {pin})")
         elif version.partition("+")[0] != pin:
             others.append(f"{name} {version} (pin {pin})")
     if others:
         text = f"other versions than tested: {', '.join(others)}"
-        yield warn("packages", text, _CONSTRAINED)
+        yield warn("packages", text, here.constrained)
     else:
         yield ok("packages", f"{len(pins)} of {len(pins)} have the tested version")
 
 
 def check_import() -> Checks:
     """Import what a run imports: versions that do not fit together show here, and only here."""
+    here = engine.require_engine()
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -78,9 +93,9 @@ def check_import() -> Checks:
         except (ImportError, OSError, AttributeError, RuntimeError) as error:
             line = (str(error).strip() or repr(error)).splitlines()[0]
             raise MissingDependency(
-                f"TTS {installed('TTS')} does not import: {type(error).__name__}: {line}",
-                extra="train",
-                hint=f"packages of other versions are the usual cause: {_CONSTRAINED}",
+                f"{here.name} does not import: {type(error).__name__}: {line}",
+                extra=here.extra,
+                hint=f"packages of other versions are the usual cause: {here.constrained}",
             ) from error
     yield ok("TTS", "the XTTS trainer imports")
 
@@ -89,7 +104,7 @@ def check_gpu(device: str) -> Checks:
     """Whether torch can use a GPU, and if not, why."""
     import torch
 
-    driver = _driver()
+    driver = _ask_driver("driver_version")
     if not torch.cuda.is_available():
         reason = _why_no_gpu(driver, torch.version.cuda)
         if device == "cuda":
@@ -110,9 +125,12 @@ def _require_kernels(name: str, major: int, minor: int, built_for: list[str]) ->
     fits = any(number // 10 == major and number % 10 <= minor for number in numbers)
     newer_ptx = any(arch.startswith("compute_") for arch in built_for)
     if numbers and not fits and not newer_ptx:
+        newer = "a newer torch"
+        if engine.find_engine() is not engine.NEXT:
+            newer = f"'xttsreg[{engine.NEXT.extra}]', whose torch is newer (docs/engines.md)"
         raise XttsregError(
             f"{name} is an sm_{major}{minor}, and this torch has code for {', '.join(built_for)}",
-            hint="use --device cpu, or an environment with a newer torch (docs/training.md)",
+            hint=f"use --device cpu, or a virtual environment of its own with {newer}",
         )
 
 
@@ -124,10 +142,11 @@ def _why_no_gpu(driver: str | None, cuda: str | None) -> str:
     return "no NVIDIA driver on this machine"
 
 
-def _driver() -> str | None:
+def _ask_driver(what: str) -> str | None:
+    """Return what nvidia-smi says about the first GPU; None if there is none."""
     if not shutil.which("nvidia-smi"):
         return None
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
         lines = done.stdout.split() if done.returncode == 0 else []

@@ -59,7 +59,8 @@ def build_config(view: Path, options: TrainOptions, output: Path) -> Any:
         InvalidModel: config.json of the view cannot be read.
     """
     from TTS.config.shared_configs import BaseDatasetConfig
-    from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTTrainerConfig, XttsAudioConfig
+    from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTTrainerConfig
+    from TTS.tts.models.xtts import XttsAudioConfig
 
     dataset = BaseDatasetConfig(
         formatter=options.formatter,

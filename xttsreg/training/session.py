@@ -7,7 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,18 +24,25 @@ def quiet(log: Path) -> Iterator[None]:
     """
     import trainer.logger  # noqa: F401  adds its handler for standard error while it is imported
 
-    logger = logging.getLogger("trainer")
-    handlers = list(logger.handlers)
     with log.open("a", encoding="utf-8", buffering=1) as stream, warnings.catch_warnings():
         warnings.showwarning = _to_stream(stream)
-        logger.handlers = [logging.StreamHandler(stream)]
-        try:
-            with contextlib.redirect_stdout(stream):
-                yield
-        finally:
-            for handler in logger.handlers:  # trainer adds one for each run and never closes it
-                handler.close()
-            logger.handlers = handlers
+        # coqui-tts logs what TTS 0.22.0 prints
+        with _logged(stream, "trainer"), _logged(stream, "TTS"), redirect_stdout(stream):
+            yield
+
+
+@contextmanager
+def _logged(stream: TextIO, name: str) -> Iterator[None]:
+    """Send a logger's messages to a stream alone."""
+    logger = logging.getLogger(name)
+    handlers, propagates = list(logger.handlers), logger.propagate
+    logger.handlers, logger.propagate = [logging.StreamHandler(stream)], False
+    try:
+        yield
+    finally:
+        for handler in logger.handlers:  # trainer adds one for each run and never closes it
+            handler.close()
+        logger.handlers, logger.propagate = handlers, propagates
 
 
 @contextmanager
@@ -53,7 +60,7 @@ def run_folder(directory: Path) -> Iterator[None]:
 
     original, argv = module.get_experiment_folder_path, sys.argv
     limits = _open_files()
-    module.get_experiment_folder_path = lambda *_: str(directory)
+    module.get_experiment_folder_path = lambda *_: directory
     sys.argv = [""]
     try:
         yield

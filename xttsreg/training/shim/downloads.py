@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import io
 import os
 import tempfile
@@ -13,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from xttsreg.content.checkpoint import CONFIG_CLASSES, CheckpointSummary, require_safe
+from xttsreg.training.engine import config_classes
 from xttsreg.training.shim.plan import Plan
 from xttsreg.training.shim.weights import known_file, localize, name_for, place
 
@@ -34,10 +34,10 @@ def patch_torch(plan: Plan, torch: Any) -> None:
     def load(f: Any, *args: Any, **kwargs: Any) -> Any:
         f = localize(plan, f)
         summary = _check(f)
-        names = [name for name in CONFIG_CLASSES if name in summary.globals]
+        names = tuple(name for name in CONFIG_CLASSES if name in summary.globals)
         kwargs["weights_only"] = True
         kwargs.pop("pickle_module", None)  # the two exclude each other
-        with torch.serialization.safe_globals([_class(name) for name in names]):
+        with torch.serialization.safe_globals(config_classes(names)):
             return plain(f, *args[:1], **kwargs)
 
     torch.load = torch.serialization.load = load
@@ -57,11 +57,6 @@ def _check(source: Any) -> CheckpointSummary:
         copy.flush()
         source.seek(start, io.SEEK_SET)
         return require_safe(Path(copy.name))
-
-
-def _class(name: str) -> Any:
-    module, _, attribute = name.rpartition(".")
-    return getattr(importlib.import_module(module), attribute)
 
 
 def patch_fsspec(plan: Plan, fsspec: Any) -> None:
