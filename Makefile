@@ -1,14 +1,27 @@
 # Every target makes the environment it needs, below .venv/, from nothing but Python and pip.
 # PYTHON is the interpreter to use; the training parts need 3.10 or 3.11 (TTS 0.22.0 ends there).
+# ENGINE=next has demo, test and bench use the second engine (coqui-tts), which takes 3.10 to 3.14.
 
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.10 python3,$(if $(shell $(p) -c 'import venv' 2>/dev/null && echo yes),$(p))))
+ENGINE ?= stock
+ifeq ($(ENGINE),next)
+EXTRA := train-next
+PYTHONS := python3.12 python3.13 python3.14 python3.11 python3.10 python3
+LAST := (3, 14)
+WANTED := 3.10 to 3.14
+else
+EXTRA := train
+PYTHONS := python3.11 python3.10 python3
+LAST := (3, 11)
+WANTED := 3.10 or 3.11 (TTS 0.22.0 runs on nothing newer; ENGINE=next does)
+endif
+PYTHON ?= $(firstword $(foreach p,$(PYTHONS),$(if $(shell $(p) -c 'import venv' 2>/dev/null && echo yes),$(p))))
 TRAIN_PYTHON ?= $(PYTHON)
 BUNDLE ?= bundles/xtts_v2.toml
 BUNDLE_FLAGS ?=
 FAULT_FLAGS ?=
 CORE := .venv/core
-TRAIN := .venv/train
-SOURCES := pyproject.toml constraints/train.txt
+TRAIN := .venv/$(EXTRA)
+SOURCES := pyproject.toml constraints/$(EXTRA).txt
 
 .DEFAULT_GOAL := help
 
@@ -25,6 +38,10 @@ bundle: $(CORE)/.done  ## Fetch XTTS_v2 and write the bundle for the stick (BUND
 
 test: $(TRAIN)/.test  ## Run the whole test suite, with the real TTS
 	$(TRAIN)/bin/python -m pytest
+
+test-next:  ## Run the tests of training on the second engine, in an environment of its own (8 GB)
+	$(MAKE) ENGINE=next .venv/train-next/.test
+	.venv/train-next/bin/python -m pytest tests/training
 
 test-faults: $(TRAIN)/.test  ## Break every operation at every step; prints what was lost (long)
 	$(TRAIN)/bin/python -m pytest -q tests/fault --faults all $(FAULT_FLAGS)
@@ -47,20 +64,20 @@ $(CORE)/.done: pyproject.toml
 
 # The constraints pin every package of the environment that the tests ran in.
 $(TRAIN)/.done: $(SOURCES)
-	@$(TRAIN_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' || { \
-	  echo 'Training needs Python 3.10 or 3.11 (TTS 0.22.0 runs on nothing newer).' >&2; \
-	  echo 'Install python3.11 and its venv module, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11' >&2; \
+	@$(TRAIN_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= $(LAST))' || { \
+	  echo 'Training needs Python $(WANTED).' >&2; \
+	  echo 'Install $(firstword $(PYTHONS)) and its venv module, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/$(firstword $(PYTHONS))' >&2; \
 	  exit 8; }
 	$(TRAIN_PYTHON) -m venv $(TRAIN)
-	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/train.txt -e '.[train]'
+	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(EXTRA).txt -e '.[$(EXTRA)]'
 	@touch $@
 
 $(TRAIN)/.test: $(TRAIN)/.done
-	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/train.txt -e '.[train,test]'
+	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(EXTRA).txt -e '.[$(EXTRA),test]'
 	@touch $@
 
 $(TRAIN)/.check: $(TRAIN)/.done
-	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/train.txt -e '.[train,check]'
+	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(EXTRA).txt -e '.[$(EXTRA),check]'
 	@touch $@
 
-.PHONY: help install demo bundle test test-faults check bench clean
+.PHONY: help install demo bundle test test-next test-faults check bench clean

@@ -6,6 +6,7 @@ with local files, without xttsreg, and writes one JSON line for the construction
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import resource
@@ -29,7 +30,12 @@ ARCHITECTURE = (
 def build_config(view: Path, dataset: Path, output: Path) -> Any:
     """Return the recipe's config for local files; the sizes are those of the weight set."""
     from TTS.config.shared_configs import BaseDatasetConfig
-    from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTArgs, GPTTrainerConfig, XttsAudioConfig
+    from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTArgs, GPTTrainerConfig
+
+    try:
+        from TTS.tts.layers.xtts.trainer.gpt_trainer import XttsAudioConfig
+    except ImportError:  # coqui-tts has moved it
+        from TTS.tts.models.xtts import XttsAudioConfig
 
     own = json.loads((view / "config.json").read_text(encoding="utf-8"))["model_args"]
     args = GPTArgs(
@@ -98,7 +104,10 @@ def main(view: Path, dataset: Path, output: Path, steps: int) -> None:
         construct_s=time.perf_counter() - began,
         construct_cpu_s=time.process_time() - began_cpu,
     )
-    samples, _ = load_tts_samples(config.datasets, eval_split=False)
+    wanted = next(iter(inspect.signature(load_tts_samples).parameters))  # coqui-tts: "config"
+    samples, _ = load_tts_samples(
+        config.datasets if wanted == "datasets" else config, eval_split=False
+    )
     arguments = TrainerArgs(restore_path="", skip_train_epoch=False, grad_accum_steps=1)
     trainer = Trainer(
         arguments,

@@ -20,6 +20,7 @@ from xttsreg.ops.add import add
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training import preflight, preflight_machine, preflight_plan
 from xttsreg.training.dataset import load_dataset, survey_dataset
+from xttsreg.training.engine import NEXT, STOCK, find_engine, suggested
 from xttsreg.training.packages import missing_for, require_language, training_pins
 
 from .conftest import quick
@@ -70,19 +71,19 @@ def test_core_without_torch_says_what_is_missing_and_is_content(tmp_path, clips)
     assert done.returncode == 0, done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert checks["training"]["level"] == "warn"
-    assert (
-        "xttsreg[train]" in checks["training"]["action"] or "3.11" in checks["training"]["action"]
-    )
+    assert "xttsreg[train" in checks["training"]["action"]
     assert checks["store"]["level"] == "warn"
     assert checks["metadata"]["level"] == "ok"
     assert checks["clips"]["level"] == "warn"
 
 
 def test_the_pins_are_those_of_the_extra():
-    pins = training_pins()
+    pins, newer = training_pins(STOCK), training_pins(NEXT)
     assert pins["tts"] == "0.22.0"
     assert pins["transformers"] == "4.40.2"
-    assert "pytest" not in pins
+    assert newer["coqui-tts"] == "0.28.0"
+    assert not {"pytest", "coqui-tts"} & set(pins)
+    assert not {"pytest", "tts"} & set(newer)
 
 
 def test_exit_code_is_the_first_failures(tmp_path, capsys):
@@ -154,7 +155,7 @@ def test_everything_fine(stocked, clips, capsys):
 @pytest.mark.train
 def test_other_versions_than_the_pins_are_named(monkeypatch, tts):
     pins = {"torch": "0.0.1", "no-such-package": "1"}
-    monkeypatch.setattr(preflight_machine, "training_pins", lambda: pins)
+    monkeypatch.setattr(preflight_machine, "training_pins", lambda engine: pins)
     (check,) = preflight_machine.check_pins()
     assert check.level == "warn"
     assert "(pin 0.0.1)" in check.message
@@ -303,7 +304,8 @@ def test_language_packages(monkeypatch):
     monkeypatch.setattr(packages, "_is_there", lambda module: module in there)
     assert missing_for("ja") == ["unidic-lite"]
     assert missing_for("zh-cn") == []
-    assert missing_for("ko") == ["hangul-romanize"]
+    korean = {STOCK: "hangul-romanize", NEXT: "ko-speech-tools"}
+    assert missing_for("ko") == [korean[find_engine() or suggested()]]
     assert missing_for("hi") == missing_for("en") == []
     there.add("unidic")
     require_language("ja")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -181,17 +182,19 @@ for name, value in (("BASE", sys.argv[1]), ("RESTORE", sys.argv[2]), ("BASE", ""
 
 def test_the_demos_gpt_train(home, clips, tmp_path):
     pytest.importorskip("TTS.demos.xtts_ft_demo.utils.gpt_train")
-    rows = [line.split("|") for line in (clips / "metadata.csv").read_text().splitlines()]
+    data = tmp_path / "data"
+    shutil.copytree(clips, data)
+    rows = [line.split("|") for line in (data / "metadata.csv").read_text().splitlines()]
     for name, chosen in (("train", rows), ("eval", rows[:2])):
-        lines = [f"{clips}/wavs/{row[0]}.wav|{row[1]}|coqui" for row in chosen]
+        lines = [f"{data}/wavs/{row[0]}.wav|{row[1]}|coqui" for row in chosen]
         content = "\n".join(["audio_file|text|speaker_name", *lines])
-        (tmp_path / f"{name}.csv").write_text(content + "\n")
+        (data / f"{name}.csv").write_text(content + "\n")
     code = (
         "import sys; from TTS.demos.xtts_ft_demo.utils.gpt_train import train_gpt\n"
         "if __name__ == '__main__': print(train_gpt('en', 1, 2, 1, *sys.argv[1:])[3])"
     )
     (tmp_path / "demo.py").write_text(code)
-    files = [tmp_path / "train.csv", tmp_path / "eval.csv", tmp_path / "out"]
+    files = [data / "train.csv", data / "eval.csv", tmp_path / "out"]
     done = run_exec(home, *python(tmp_path / "demo.py", *files))
     assert done.code == 0, done.stderr
     run = Path(done.stdout.splitlines()[-1])
@@ -271,7 +274,7 @@ def test_what_the_store_cannot_answer(home, tmp_path):
 import os, sys
 from pathlib import Path
 import TTS
-from TTS.utils.io import load_fsspec
+from trainer.io import load_fsspec
 from TTS.utils.manage import ModelManager
 base, folder = sys.argv[1:]
 def try_out(work, *args):

@@ -14,6 +14,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from xttsreg.training.engine import require_engine
+from xttsreg.training.packages import training_pins
 from xttsreg.training.report import Story, gather_samples, write_report
 from xttsreg.training.report_charts import Series, chart, labels, scientific, ticks
 from xttsreg.training.report_samples import Samples
@@ -76,10 +78,12 @@ def story(finished):
 
 def test_it_tells_everything(text, voice_store):
     store, done = voice_store
+    pins = training_pins(require_engine())
     plain = html.unescape(re.sub(r"<[^>]+>", " ", text))
     wanted = [
         "me:v1", done.manifest.digest, "tiny:main", store.tags()["tiny:main"].digest,
-        "687 / 687", "speaker encoder", "hifigan decoder", "0.22.0", "2.5.1", "ljspeech",
+        "687 / 687", "speaker encoder", "hifigan decoder", "ljspeech",
+        pins["torch"], pins[require_engine().tts.lower()],
         "22050 Hz", done.run.dataset.example.text, "Learning rate", "cut off",
         f"{done.run.eval_losses[-1].loss:.4f}", f"{done.run.step_losses[0].loss:.4f}",
     ]  # fmt: skip

@@ -12,6 +12,8 @@ import pytest
 
 from xttsreg.errors import AlreadyExists, InvalidInputError, InvalidModel
 from xttsreg.training.checkpoint import load_checked, load_model_state
+from xttsreg.training.engine import require_engine
+from xttsreg.training.packages import training_pins
 from xttsreg.training.plot import plot_losses
 from xttsreg.training.proof import prove_restore
 from xttsreg.training.result import StepLoss
@@ -56,7 +58,8 @@ def test_folder(finished):
     run = json.loads((result.directory / "run.json").read_text())
     assert run["state"] == "finished"
     assert run["proof"] == proof
-    assert run["versions"]["tts"] == "0.22.0"
+    here = require_engine()
+    assert run["versions"][here.tts.lower()] == training_pins(here)[here.tts.lower()]
     lines = (result.directory / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["eval", *["step"] * 2, "eval"]
     assert "EPOCH" in (result.directory / "trainer_0_log.txt").read_text()

@@ -179,6 +179,14 @@ def upstream_names() -> Iterator[None]:
             kind.__module__ = name
 
 
+def trainer_audio_config() -> Any:
+    """Return the class for ``GPTTrainerConfig.audio``: TTS 0.22.0 has one for the trainer alone."""
+    trainer = importlib.import_module("TTS.tts.layers.xtts.trainer.gpt_trainer")
+    if hasattr(trainer, "XttsAudioConfig"):
+        return trainer.XttsAudioConfig
+    return importlib.import_module(_ARGUMENTS).XttsAudioConfig
+
+
 def sole(value: Any) -> Any:
     """Return a trainer's optimizer or scheduler: the fork keeps a list of them, XTTS has one."""
     return value[0] if isinstance(value, list) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,17 @@ from xttsreg.errors import (
 )
 from xttsreg.ops import licensing, lineage
 from xttsreg.ops.progress import QUIET, Progress
-from xttsreg.ops.views import Mode, check_after, checkout
+from xttsreg.ops.views import check_after, checkout
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training import preflight, runs
 from xttsreg.training.corpus import Corpus, open_corpus, reopen_corpus
 from xttsreg.training.environment import require_training
 from xttsreg.training.explain import named_as
+from xttsreg.training.mounts import read_only
 from xttsreg.training.reference_clip import check_reference
 from xttsreg.training.register import register
 from xttsreg.training.request import Request, Voice
-from xttsreg.training.resume import read_options
+from xttsreg.training.resume import read_options, require_same_engine
 from xttsreg.training.run import VIEW_NAME, train
 from xttsreg.training.run_artifact import speaker_in
 
@@ -93,6 +94,7 @@ def resume(
     require_training()
     with runs.run_lock(directory):
         run = runs.read_run(directory)
+        require_same_engine(run)
         options = read_options(run, {k: v for k, v in given.items() if k != "dataset"})
         origin = run.record.get("origin") or {}
         if not {"model", "voice", "dataset"} <= set(origin):
@@ -165,7 +167,7 @@ def _train(
         runs.list_elsewhere(request.voice, output)
     try:
         with (
-            _checked_out(store, base.reference, entry, view, progress) as mode,
+            _checked_out(store, base.reference, entry, view, progress) as way,
             corpus.checked_out(store, progress),
         ):
             with named_as(base.reference.tagged, view):
@@ -175,10 +177,10 @@ def _train(
                 )  # fmt: skip
             for violation in run.violations:
                 progress.note(f"refused, and gone on without: {violation}")
-            if mode == "hardlink":
+            if way in ("hardlink", "mount"):
                 check_after(store, entry)
             corpus.check_after(store)
-            return register(store, request, base, corpus.entry, run, mode, progress)
+            return register(store, request, base, corpus.entry, run, way, progress)
     finally:
         if made and output.is_dir() and not any(output.iterdir()):
             output.rmdir()
@@ -187,12 +189,18 @@ def _train(
 @contextmanager
 def _checked_out(
     store: LayoutStore, name: Reference, entry: Descriptor, view: Path, progress: Progress
-) -> Iterator[Mode]:
-    """A view of the weights, read whole: an hour of training is worth a second of hashing."""
+) -> Iterator[str]:
+    """A view of the weights, read whole: an hour of training is worth a second of hashing.
+
+    Yields:
+        How it was made, see `request.Voice`.
+    """
     mode = checkout(store, entry, view, hardlink=True, use_cache=False, progress=progress)
-    progress.note(f"weights: {name.tagged}, checked, by {mode}")
     try:
-        yield mode
+        with read_only(view) if mode == "hardlink" else nullcontext(False) as mounted:
+            said = f"{mode}, under a read-only mount" if mounted else mode
+            progress.note(f"weights: {name.tagged}, checked, by {said}")
+            yield "mount" if mounted else mode
     finally:
         shutil.rmtree(view, ignore_errors=True)
 

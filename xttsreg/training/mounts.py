@@ -5,10 +5,13 @@ Source: unshare(2), mount(2), mount_namespaces(7), user_namespaces(7).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _CLONE_NEWNS = 0x00020000
@@ -18,6 +21,7 @@ _MS_REMOUNT = 32
 _MS_BIND = 4096
 _MS_REC = 16384
 _MS_SLAVE = 1 << 19
+_MNT_DETACH = 2
 _KEPT = 2 | 4 | 8  # nosuid, nodev, noexec: a user namespace may not drop them
 
 # Exit code 0 if nothing can be made in the directory because it is read-only (EROFS, not EACCES).
@@ -49,12 +53,67 @@ def isolate(directory: Path) -> None:
         _write("setgroups", "deny")
         _write("uid_map", f"{user} {user} 1")
         _write("gid_map", f"{group} {group} 1")
-    path = os.fsencode(directory)
+    _let_go(libc)
+    _mount_read_only(libc, directory)
+
+
+@contextmanager
+def read_only(directory: Path) -> Iterator[bool]:
+    """Give root's own process a read-only mount over a directory, while the block lasts.
+
+    Whoever is not root cannot write to a blob anyhow, by its mode. The calling thread, and what it
+    starts, stays in a mount namespace of its own afterwards, and sees what changes outside.
+
+    Args:
+        directory: Mounted over itself.
+
+    Yields:
+        Whether it is mounted: a container may not permit it.
+    """
+    mounted = False
+    if sys.platform.startswith("linux") and os.geteuid() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        with contextlib.suppress(OSError):
+            _leave(libc)
+            _mount_read_only(libc, directory)
+            mounted = True
+    try:
+        yield mounted
+    finally:
+        if mounted:  # lazily: the files may still be mapped
+            libc.umount2(os.fsencode(directory), _MNT_DETACH)
+
+
+_left_for: set[str] = set()  # namespaces that were made here, and let go of
+
+
+def _leave(libc: ctypes.CDLL) -> None:
+    """Make sure that this thread has a mount namespace that is not everybody's."""
+    if _namespace() not in _left_for:
+        _check(libc.unshare(_CLONE_NEWNS))
+        _let_go(libc)
+        _left_for.add(_namespace())
+
+
+def _namespace() -> str:
+    return os.readlink("/proc/thread-self/ns/mnt")  # noqa: PTH115  it is no path
+
+
+def _let_go(libc: ctypes.CDLL) -> None:
+    """Keep mounts that are made here from everybody else."""
     _check(libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None))
+
+
+def _mount_read_only(libc: ctypes.CDLL, directory: Path) -> None:
+    path = os.fsencode(directory)
     _check(libc.mount(path, path, None, ctypes.c_ulong(_MS_BIND), None))
     flags = os.statvfs(directory).f_flag & _KEPT
     flags |= _MS_BIND | _MS_REMOUNT | _MS_RDONLY
-    _check(libc.mount(None, path, None, ctypes.c_ulong(flags), None))
+    try:
+        _check(libc.mount(None, path, None, ctypes.c_ulong(flags), None))
+    except OSError:
+        libc.umount2(path, _MNT_DETACH)
+        raise
 
 
 def can_isolate(directory: Path) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xttsreg.errors import InvalidInputError, InvalidModel
+from xttsreg.training.engine import trainer_audio_config
 from xttsreg.training.options import TrainOptions, apply_overrides
 from xttsreg.training.reference_clip import check_reference
 
@@ -60,7 +61,6 @@ def build_config(view: Path, options: TrainOptions, output: Path) -> Any:
     """
     from TTS.config.shared_configs import BaseDatasetConfig
     from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTTrainerConfig
-    from TTS.tts.models.xtts import XttsAudioConfig
 
     dataset = BaseDatasetConfig(
         formatter=options.formatter,
@@ -77,7 +77,9 @@ def build_config(view: Path, options: TrainOptions, output: Path) -> Any:
         run_description="XTTS fine-tune by xttsreg",
         dashboard_logger="tensorboard",
         model_args=_model_args(view),
-        audio=XttsAudioConfig(sample_rate=22050, dvae_sample_rate=22050, output_sample_rate=24000),
+        audio=trainer_audio_config()(
+            sample_rate=22050, dvae_sample_rate=22050, output_sample_rate=24000
+        ),
         datasets=[dataset],
         test_sentences=[],
         **_schedule(options),

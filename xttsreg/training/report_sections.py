@@ -172,11 +172,14 @@ def _pinned(reference: str) -> str:
     return f"{code(name)}<br>{code(digest)}" if digest else code(name)
 
 
+_WAYS = {"mount": "hardlink under a read-only mount"}
+
+
 def environment(run: RunResult, view_mode: str) -> str:
     """What the run ran on."""
     rows: dict[str, str | None] = {
         "Computed on": escape(_device(str(run.options.get("device", "auto")))),
-        "Weights seen as": escape(f"{view_mode} of the store's files"),
+        "Weights seen as": escape(f"{_WAYS.get(view_mode, view_mode)} of the store's files"),
         "Network": escape("cut off; nothing tried to leave")
         if not run.violations
         else escape(f"cut off; {len(run.violations)} connections were refused"),

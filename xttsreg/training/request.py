@@ -43,7 +43,7 @@ class Voice:
         voice: Its name in the store.
         manifest: What that points at.
         base: What it was trained from, with digest.
-        view_mode: How the trainer saw the weights: reflink, hardlink or copy.
+        view_mode: How the trainer saw the weights: reflink, mount, hardlink or copy.
         plot: Picture of the losses.
         report: The page about the run; None if it could not be made.
         run: Everything about the run.

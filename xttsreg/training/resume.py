@@ -10,8 +10,9 @@ from typing import Any
 
 from xttsreg import places
 from xttsreg.content.reference import Reference
-from xttsreg.errors import IntegrityError, InvalidInputError, InvalidModel
+from xttsreg.errors import IntegrityError, InvalidInputError, InvalidModel, MissingDependency
 from xttsreg.training.checkpoint import load_checked
+from xttsreg.training.engine import require_engine
 from xttsreg.training.keeper import EXTRA
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.position import Position
@@ -100,6 +101,24 @@ def find_run(text: str) -> Path:
             hint=f"xttsreg train --resume {path.parent}",
         )
     return path.resolve()
+
+
+def require_same_engine(run: Run) -> None:
+    """Make sure that a run goes on with the engine that it began with.
+
+    Raises:
+        MissingDependency: here is the other one. The steps would not be those of a run that never
+            stopped.
+    """
+    here = require_engine()
+    began = run.record.get("engine", here.extra)
+    if began != here.extra:
+        raise MissingDependency(
+            f"the run {run.name} began with xttsreg[{began}], and here is {here.name}: its steps "
+            "would be others",
+            extra=began,
+            hint=f"go on with it in an environment with 'xttsreg[{began}]', or begin a new run",
+        )
 
 
 def read_options(run: Run, given: Mapping[str, Any]) -> TrainOptions:

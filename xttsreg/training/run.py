@@ -13,6 +13,7 @@ from xttsreg.errors import AlreadyExists, InvalidInputError
 from xttsreg.stores import durable
 from xttsreg.training.construct import construct, require_trainable
 from xttsreg.training.dataset import Limits, load_dataset
+from xttsreg.training.engine import require_engine
 from xttsreg.training.environment import prepare_environment, require_training
 from xttsreg.training.explain import memory_explained
 from xttsreg.training.fit import LOG_NAME, Fit, Prepared, now
@@ -96,6 +97,7 @@ def _begin_record(
         "started": now(),
         "origin": dict(origin or {}),
         "options": options.as_dict(),
+        "engine": require_engine().extra,
         "resumed": [],
     }
     if not resume:

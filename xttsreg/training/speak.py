@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ from xttsreg.ops.views import checkout
 from xttsreg.stores import durable
 from xttsreg.stores.base import read_manifest, resolve
 from xttsreg.stores.layout import LayoutStore
+from xttsreg.training.mounts import read_only
 from xttsreg.training.synth import SynthResult, synthesize
 
 
@@ -40,8 +42,9 @@ def speak(
         durable.make_directory(parent)
     with tempfile.TemporaryDirectory(dir=parent, prefix="view-") as directory:
         view = Path(directory) / "weights"
-        checkout(store, entry, view, hardlink=True)
-        return synthesize(
-            view, text, language=language, speaker_wav=speaker_wav, output=output,
-            seed=seed, device=device,
-        )  # fmt: skip
+        mode = checkout(store, entry, view, hardlink=True)
+        with read_only(view) if mode == "hardlink" else nullcontext():
+            return synthesize(
+                view, text, language=language, speaker_wav=speaker_wav, output=output,
+                seed=seed, device=device,
+            )  # fmt: skip

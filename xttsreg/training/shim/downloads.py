@@ -1,4 +1,4 @@
-"""Everything by which TTS 0.22.0 gets files: ModelManager, fsspec and ``torch.load``."""
+"""Everything by which TTS gets files: ModelManager, the hub, fsspec and ``torch.load``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xttsreg.training.shim.plan import Plan
 from xttsreg.training.shim.weights import known_file, localize, name_for, place
 
 _CACHE_OPTIONS = ("filecache", "simplecache", "blockcache")
-_REPOSITORY = "coqui/xtts-v2"
+_REPOSITORIES = ("coqui/xtts-v2", "tts-hub/xtts-v2")  # the second is where coqui-tts looks
 _OPTIONAL = ("hash.md5", "speakers_xtts.pth")
 
 
@@ -87,14 +87,14 @@ def patch_hub(plan: Plan, module: Any) -> None:
 
     @functools.wraps(plain)
     def download(repo_id: str, *args: Any, **kwargs: Any) -> str:
-        if repo_id.lower() != _REPOSITORY:
+        if repo_id.lower() not in _REPOSITORIES:
             return str(plain(repo_id, *args, **kwargs))
         if name == "snapshot_download":
             names = list(plan.files)
         else:
             file = args[0] if args else kwargs["filename"]
             revision = kwargs.get("revision") or "main"
-            url = f"https://huggingface.co/{repo_id}/resolve/{quote(revision, '')}/{file}"
+            url = f"https://huggingface.co/coqui/XTTS-v2/resolve/{quote(revision, '')}/{file}"
             names = [name_for(plan, url)]
         folder = plan.view
         if kwargs.get("local_dir"):
@@ -136,13 +136,13 @@ def _patch_gates(plan: Plan, manager: Any) -> None:
         return _is_ours(model_item) or bool(agreed(model_item, model_full_path))
 
     def create_dir_and_download_model(
-        self: Any, model_name: str, model_item: dict[str, Any], output_path: str
-    ) -> None:
+        self: Any, model_name: str, model_item: dict[str, Any], output_path: Any
+    ) -> Any:
         # before it makes the directory, which it would later take for a finished download
         for url in _urls(model_item):
             if not _can_do_without(plan, url):
                 name_for(plan, url)
-        create(self, model_name, model_item, output_path)
+        return create(self, model_name, model_item, output_path)
 
     manager.tos_agreed = staticmethod(tos_agreed)
     manager.create_dir_and_download_model = create_dir_and_download_model
@@ -157,7 +157,7 @@ def _patch_cache(plan: Plan, manager: Any) -> None:
         if not _is_ours(item):
             return plain(self, model_name)
         before = self.output_prefix
-        self.output_prefix = str(plan.state / "tts")
+        self.output_prefix = plan.state / "tts"
         try:
             return plain(self, model_name)
         finally:
@@ -173,7 +173,8 @@ def _urls(model_item: dict[str, Any]) -> list[str]:
 
 
 def _is_ours(model_item: dict[str, Any]) -> bool:
-    return any(known_file(url) for url in _urls(model_item))
+    repository = str(model_item.get("repo_id", "")).lower()
+    return repository in _REPOSITORIES or any(known_file(url) for url in _urls(model_item))
 
 
 def _can_do_without(plan: Plan, url: str) -> bool:

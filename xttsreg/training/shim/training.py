@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +16,7 @@ from xttsreg.errors import InvalidModel, RestoreIncomplete
 from xttsreg.training.construct import check_fit
 from xttsreg.training.proof import Proof, prove_restore
 from xttsreg.training.shim import notes
+from xttsreg.training.shim.legacy import patch_names
 from xttsreg.training.shim.plan import Plan
 from xttsreg.training.shim.restoring import keep_types, require_run
 from xttsreg.training.shim.weights import is_from_store, is_url, name_for, require_file
@@ -32,6 +34,7 @@ _proofs: WeakKeyDictionary[Any, Proof | None] = WeakKeyDictionary()
 
 def patch_model(plan: Plan, module: Any) -> None:
     """Give ``GPTArgs`` the set's architecture, and prove every ``GPTTrainer`` that is built."""
+    patch_names(module)
     _patch_args(plan, module.GPTArgs)
     trainer = module.GPTTrainer
     build = trainer.__init__
@@ -137,7 +140,10 @@ def _patch_init(plan: Plan, trainer: Any) -> None:
         given = inspect.signature(build).bind(self, *args, **kwargs)
         given.apply_defaults()
         model = given.arguments["model"]
-        _drop_mute_sentences(given.arguments["config"])
+        config, own = given.arguments["config"], getattr(model, "config", None)
+        _drop_mute_sentences(config, notes.tell)
+        if own is not config:  # in coqui-tts the model keeps a copy
+            _drop_mute_sentences(own, lambda _: None)
         if not given.arguments["parse_command_line_args"]:  # else init_training knows more
             _require_weights(plan, model, given.arguments["args"])
         _building.append(model)
@@ -208,7 +214,7 @@ def _require_weights(plan: Plan, model: Any, args: Any) -> None:
         )
 
 
-def _drop_mute_sentences(config: Any) -> None:
+def _drop_mute_sentences(config: Any, tell: Callable[[str], None]) -> None:
     """Leave out test sentences whose speaker does not exist.
 
     The stock recipe names a clip of its own repository. Without it the first epoch would end in an
@@ -223,7 +229,7 @@ def _drop_mute_sentences(config: Any) -> None:
         speakers = speakers if isinstance(speakers, list) else [speakers]
         missing = [name for name in speakers if name and not Path(name).is_file()]
         if missing:
-            notes.tell(f"xttsreg: a test sentence is left out, its speaker {missing[0]} is missing")
+            tell(f"xttsreg: a test sentence is left out, its speaker {missing[0]} is missing")
         else:
             kept.append(sentence)
     config.test_sentences = kept
