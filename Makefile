@@ -59,7 +59,7 @@ clean:  ## Remove what the targets above made
 
 $(CORE)/.done: pyproject.toml
 	$(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	$(CORE)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[bundle]'
 	@touch $@
 
 # The constraints pin every package of the environment that the tests ran in.
@@ -73,7 +73,7 @@ $(TRAIN)/.done: $(SOURCES)
 	@touch $@
 
 $(TRAIN)/.test: $(TRAIN)/.done
-	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(EXTRA).txt -e '.[$(EXTRA),test]'
+	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(EXTRA).txt -e '.[$(EXTRA),bundle,test]'
 	@touch $@
 
 $(TRAIN)/.check: $(TRAIN)/.done

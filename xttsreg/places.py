@@ -36,6 +36,10 @@ def builtin(name: str) -> Path:
 
     In the wheel they lie inside the package, in a checkout beside it.
     """
-    package = Path(__file__).resolve().parent
-    packaged = package / "_data" / name
-    return packaged if packaged.is_dir() else package.parent / name
+    packaged = package() / "_data" / name
+    return packaged if packaged.is_dir() else package().parent / name
+
+
+def package() -> Path:
+    """The directory of the code."""
+    return Path(__file__).resolve().parent

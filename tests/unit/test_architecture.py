@@ -17,6 +17,7 @@ PACKAGE = ROOT / "xttsreg"
 LAYERS = {
     "xttsreg": 0,  # the version, nothing else
     "xttsreg.errors": 0,
+    "xttsreg._stick": 0,  # not imported at all: a program of its own
     "xttsreg.content": 1,
     "xttsreg.stores": 2,
     "xttsreg.remote": 2,
@@ -126,7 +127,7 @@ def test_content_is_the_standard_library_and_pydantic() -> None:
 
 
 def test_nothing_below_the_command_line_prints_or_exits() -> None:
-    allowed = ("xttsreg.cli", "xttsreg.demo", "xttsreg.__main__")
+    allowed = ("xttsreg.cli", "xttsreg.demo", "xttsreg.__main__", "xttsreg._stick.install")
     wrong = [
         f"{where(path, line)} calls {called}"
         for path in MODULES
@@ -155,7 +156,8 @@ def test_only_durable_changes_files_of_a_store() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_modules_are_about_300_lines_at_most(path: Path) -> None:
     lines = path.read_text("utf-8").count("\n")
-    assert lines <= (440 if path.name == "layout.py" else MAX_LINES)
+    # install.py has to be one file: it runs where nothing else is.
+    assert lines <= {"layout.py": 440, "install.py": 450}.get(path.name, MAX_LINES)
 
 
 @pytest.mark.parametrize("module", ["xttsreg.cli", "xttsreg.cli.app"])

@@ -61,7 +61,8 @@ def test_plain_sha256sum_checks_all_of_it(stick: Path) -> None:
 
 def test_nothing_of_ours_is_left_on_it(stick: Path) -> None:
     assert {path.name for path in stick.iterdir()} == {
-        "README.txt", "SHA256SUMS", "blobs", "bundle.json", "index.json", "licenses", "oci-layout",
+        "README.txt", "SHA256SUMS", "blobs", "bundle.json", "index.json", "install.py", "licenses",
+        "oci-layout", "sbom.cdx.json",
     }  # fmt: skip
 
 

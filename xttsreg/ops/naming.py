@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xttsreg.catalog import Catalog
-from xttsreg.content.artifacts import word_for
+from xttsreg.content.artifacts import ENVIRONMENT_TYPE, word_for
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.manifest import MANIFEST_TYPE
 from xttsreg.content.reference import Reference
@@ -60,6 +60,8 @@ def require_same_meaning(store: Store, reference: Reference, entry: Descriptor) 
 def require_same_names(store: Source, tags: Mapping[str, Descriptor], place: str) -> None:
     """`require_same_meaning`, for all names that a copy brings.
 
+    A Python environment is named by the machines that it is for: a newer one takes the name.
+
     Args:
         store: Where they come to.
         tags: ``name:tag`` to manifest.
@@ -71,6 +73,8 @@ def require_same_names(store: Source, tags: Mapping[str, Descriptor], place: str
     here = store.tags()
     for tagged, entry in tags.items():
         if tagged in here and here[tagged].digest != entry.digest:
+            if here[tagged].artifact_type == entry.artifact_type == ENVIRONMENT_TYPE:
+                continue
             raise AlreadyExists(
                 f"{tagged}: is {here[tagged].digest.short} in the store and "
                 f"{entry.digest.short} in {place}",

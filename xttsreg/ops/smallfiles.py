@@ -6,8 +6,9 @@ a second bundle changes nothing. Whatever else a stick should carry in plain sig
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from xttsreg import places
 from xttsreg.content.artifacts import kind_of, terms_of
 from xttsreg.content.canonical import dump_canonical
 from xttsreg.content.digest import Digest
@@ -15,14 +16,16 @@ from xttsreg.content.manifest import Index
 from xttsreg.content.modelpack import LICENSE_FILE
 from xttsreg.content.stream import read_verified
 from xttsreg.ops.copy import Selection
+from xttsreg.ops.sbom import SBOM, Package, license_list, packages_of, sbom
 from xttsreg.stores.base import BlobSource
 from xttsreg.stores.layout import LAYOUT_FILE, LAYOUT_VERSION
 
 INDEX = "index.json"
 README = "README.txt"
+INSTALLER = "install.py"
 LICENSES_DIRECTORY = "licenses"
 _MAX_TERMS_BYTES = 1024 * 1024  # more is no text that anybody reads
-NAMES = frozenset({LAYOUT_FILE, INDEX, README, LICENSES_DIRECTORY})
+NAMES = frozenset({LAYOUT_FILE, INDEX, README, INSTALLER, LICENSES_DIRECTORY, SBOM})
 """What `small_files` puts at the top of a stick."""
 
 
@@ -34,11 +37,26 @@ def small_files(source: BlobSource, selection: Selection) -> Mapping[str, bytes]
     """
     entries = [entry.with_ref(tagged) for tagged, entry in selection.tags.items()]
     entries += [entry.with_ref(None) for entry in selection.held]
+    packages = {
+        tagged: packages_of(source, selection.manifests[entry.digest])
+        for tagged, entry in sorted(selection.tags.items())
+    }
     return {
         LAYOUT_FILE: dump_canonical({"imageLayoutVersion": LAYOUT_VERSION}),
         INDEX: Index(manifests=tuple(entries)).to_bytes(),
         README: _readme(selection).encode("utf-8"),
+        INSTALLER: (places.package() / "_stick" / INSTALLER).read_bytes(),
+        SBOM: sbom(selection, packages),
         **_licenses(source, selection),
+        **_package_lists(packages),
+    }
+
+
+def _package_lists(packages: Mapping[str, Sequence[Package]]) -> dict[str, bytes]:
+    return {
+        f"{LICENSES_DIRECTORY}/packages-{tagged.replace('/', '-').replace(':', '-')}.txt": text
+        for tagged, found in packages.items()
+        if found and (text := license_list(found))
     }
 
 
@@ -83,9 +101,11 @@ def _readme(selection: Selection) -> str:
             "  ssh-keygen -Y verify -f allowed_signers -I WHO -n xttsreg-bundle-v1"
             " -s SHA256SUMS.sig < SHA256SUMS",
             "Take it in:                     xttsreg import .",
+            "Without xttsreg, with an environment above:  python3 install.py --target DIR",
             "Fine-tune without a network:    xttsreg train --model NAME:TAG --dataset DIR ...",
             "",
-            "The terms of the weights travel with them, in licenses/. Read them.",
+            "The terms of the weights travel with them, in licenses/. Read them. What is in here,",
+            "each file and package with its licence and sha256: sbom.cdx.json (CycloneDX).",
             "",
         ]
     )

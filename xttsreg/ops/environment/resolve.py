@@ -67,8 +67,10 @@ def resolve(
         "--generate-hashes", "--python-version", target.python,
         "--python-platform", uv_platform(target), "--no-emit-package", "xttsreg",
     ]  # fmt: skip
-    if "train" in extras:
-        command += ["--constraint", str(places.builtin("constraints") / "train.txt")]
+    for extra in extras:  # what the tests ran with, where they ran with something
+        pins = places.builtin("constraints") / f"{extra}.txt"
+        if pins.is_file():
+            command += ["--constraint", str(pins)]
     try:
         listing = tools.run_uv(*command, "--only-binary", ":all:", target=target)
     except RemoteError:
