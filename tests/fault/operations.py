@@ -15,6 +15,7 @@ from fault.world import World
 from xttsreg.cli import main
 from xttsreg.content.reference import Reference
 from xttsreg.errors import XttsregError
+from xttsreg.ops.bundle import bundle
 from xttsreg.ops.lineage import Lineage, load_base, register_voice
 from xttsreg.stores.layout import LayoutStore
 
@@ -149,6 +150,19 @@ def _blank(world: World, shared: Shared) -> None:
     world.out.mkdir()
 
 
+def _with_stick(world: World, shared: Shared) -> None:
+    """A store with one set, and a stick that brings another one."""
+    own(world, shared)
+    sender = filled_store(world.root / "sender", shared.weights, ref="more:v1")
+    bundle(sender, sender.tags(), world.out)
+    shutil.rmtree(sender.root)
+
+
+def _with_old_stick(world: World, shared: Shared) -> None:
+    """A stick that has something else on it."""
+    _with_stick(world, shared)
+
+
 _FETCH = ("fetch", "small", "--catalog", "{catalog}", "--accept-license")
 OPERATIONS = (
     Operation(name="fetch", prepare=own, act=verb(*_FETCH)),
@@ -171,5 +185,13 @@ OPERATIONS = (
         name="checkout, links", prepare=_blank, again=(0, 2),
         act=verb("checkout", "own:v1", "{out}", "--hardlink"),
     ),
+    Operation(
+        name="bundle", prepare=_blank, act=verb("bundle", "own:v1", "-o", "{out}/stick")
+    ),
+    Operation(
+        name="bundle, again", prepare=_with_old_stick,
+        act=verb("bundle", "own:v1", "-o", "{out}"),
+    ),
+    Operation(name="import", prepare=_with_stick, act=verb("import", "{out}")),
     Operation(name="register", prepare=_trained, act=function(_register)),
 )  # fmt: skip

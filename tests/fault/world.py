@@ -16,9 +16,13 @@ from support import tree
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import MANIFEST_TYPE, Manifest
 from xttsreg.errors import XttsregError
+from xttsreg.ops.reading import read_volume
 from xttsreg.ops.verify import verify
 from xttsreg.stores.base import reachable
 from xttsreg.stores.layout import STATE_DIRECTORY, LayoutStore
+
+_RECORDS = ("verified/", "bundles/", "received.json")  # records that outlive an operation
+_DATED = ("bundle.json", "SHA256SUMS")  # have an id and a time in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,8 @@ def litter(store: LayoutStore) -> list[str]:
     kept = {"lock", *(f"verified/{d.hex}" for d in needed)}
     for path in store.state.rglob("*"):
         relative = path.relative_to(store.state).as_posix()
-        if path.is_file() and relative not in kept and not relative.startswith("verified/"):
+        record = relative.startswith(_RECORDS) and not relative.endswith(".tmp")
+        if path.is_file() and relative not in kept and not record:
             found.append(relative)
         elif path.is_dir() and path.parent.name in ("tmp", "leases", "partial"):
             found.append(relative + "/")
@@ -89,6 +94,10 @@ def listing(world: World) -> Mapping[str, str]:
     """Every file with its digest, outside our state; acceptances, which have a time, as one."""
     store = world.layout()
     files = {name: digest for name, digest in tree(world.root).items() if _counts(name)}
+    for name in [name for name in files if name.rpartition("/")[2] in _DATED]:
+        del files[name]
+        if name.endswith("SHA256SUMS"):
+            files[name] = _bundle_problem((world.root / name).parent)
     if store is None:
         return files
     for entry in store.entries():
@@ -98,6 +107,15 @@ def listing(world: World) -> Mapping[str, str]:
             files.pop(f"home/store/blobs/sha256/{entry.digest.hex}", None)
     files.pop("home/store/index.json", None)  # compared by `World.tags`
     return files
+
+
+def _bundle_problem(directory: Path) -> str:
+    """What is wrong with a bundle; blobs are compared by their digests, with the other files."""
+    try:
+        read_volume(directory, check=lambda *_: None)
+    except XttsregError as error:
+        return error.message
+    return "a bundle"
 
 
 def _counts(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,8 +56,23 @@ def make_small_set(directory: Path, *, seed: int = 1, **sizes: int) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     wanted = {**SIZES, **{name.replace("_pth", ".pth"): size for name, size in sizes.items()}}
     for name, size in wanted.items():
-        (directory / name).write_bytes(random.Random(f"{seed} {name}").randbytes(size))
+        chance = random.Random(f"{seed} {name}")
+        make = checkpoint if name.endswith(".pth") and size >= 300 else random.Random.randbytes
+        (directory / name).write_bytes(make(chance, size))
     return directory
+
+
+def checkpoint(chance: random.Random, size: int, pickled: bytes = b"\x80\x02}.") -> bytes:
+    """A torch file of exactly this size: an empty dict, and random bytes beside it."""
+
+    def written(padding: bytes) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, data in (("a/data.pkl", pickled), ("a/data/0", padding)):
+                archive.writestr(zipfile.ZipInfo(name), data)
+        return file.getvalue()
+
+    return written(chance.randbytes(size - len(written(b""))))
 
 
 def catalog_for(

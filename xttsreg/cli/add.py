@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from xttsreg.cli.context import App, common_options, json_option, license_option, pass_app
+from xttsreg.cli.context import (
+    App,
+    common_options,
+    globals_option,
+    json_option,
+    license_option,
+    pass_app,
+)
 from xttsreg.cli.output import human_size, print_json, say, shortened
 from xttsreg.content.reference import Reference
 
@@ -17,6 +24,7 @@ from xttsreg.content.reference import Reference
 @click.option("--dataset", "is_dataset", is_flag=True, help="DIRECTORY is a dataset.")
 @click.option("--run", "is_run", is_flag=True, help="DIRECTORY is a training run, or its name.")
 @click.option("-f", "--force", is_flag=True, help="Move NAME if it means something else.")
+@globals_option
 @license_option
 @json_option
 @common_options
@@ -28,6 +36,7 @@ def add_command(
     is_dataset: bool,
     is_run: bool,
     force: bool,
+    allow_globals: tuple[str, ...],
     accept_license: bool,
     as_json: bool,
 ) -> None:
@@ -56,6 +65,7 @@ def add_command(
         app.catalog(),
         ask=app.ask(accept_license),
         force=force,
+        allow_globals=allow_globals,
         progress=app.progress(),
     )
     if done.ignored:

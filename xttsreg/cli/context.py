@@ -128,3 +128,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="For programs
 license_option = click.option(
     "--accept-license", is_flag=True, help="Say yes to the terms of the weights, without a prompt."
 )
+globals_option = click.option(
+    "--allow-globals", multiple=True, metavar="NAME",
+    help="A class or function that a checkpoint's pickle may name, e.g. numpy.dtype; noted beside "
+    "the set.",
+)  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xttsreg.cli.context import App, common_options, json_option, pass_app
+from xttsreg.cli.context import App, common_options, globals_option, json_option, pass_app
 from xttsreg.cli.output import human_size, print_json, printable, say
 from xttsreg.cli.signatures import trust_options
 
@@ -21,12 +21,13 @@ from xttsreg.cli.signatures import trust_options
     is_flag=True,
     help="Take a bundle that is older than one that its signer sent before.",
 )
+@globals_option
 @json_option
 @common_options
 @pass_app
 def import_command(
     app: App, directories: tuple[Path, ...], force: bool, trust: Path | None, revoked: Path | None,
-    allow_unsigned: bool, allow_older: bool, as_json: bool,
+    allow_unsigned: bool, allow_older: bool, allow_globals: tuple[str, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Check a bundle and take it into the store: all of it, or nothing.
 
@@ -42,6 +43,7 @@ def import_command(
         force=force,
         trust=find_trust(trust, revoked, allow_unsigned=allow_unsigned),
         allow_older=allow_older,
+        allow_globals=allow_globals,
         progress=app.progress(),
     )
     refs = [] if done.missing else [f"{ref.ref}@{ref.digest}" for ref in done.bundle.refs]

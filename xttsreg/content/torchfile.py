@@ -9,6 +9,7 @@ sizes of the storages are compared with what it says of them.
 from __future__ import annotations
 
 import io
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from xttsreg.content.pickles import Call, Global, Persistent, PickleError, Reader
 
 MAX_PICKLE_BYTES = 64 * 1024 * 1024
+_END_BYTES = 22  # of a zip archive without a comment
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 DTYPES = {  # storage class: dtype and bytes of an element
     "FloatStorage": ("float32", 4),
@@ -63,6 +65,7 @@ def read_zip(path: Path, reader: Reader) -> tuple[object, str | None]:
             root = names[0].rpartition("/")[0]
             if sizes[names[0]] > MAX_PICKLE_BYTES:
                 raise NotTorchError(f"data.pkl has {sizes[names[0]]} bytes, which is too much")
+            _require_plain(path, archive, names[0])
             with archive.open(names[0]) as stream:
                 data = stream.read(MAX_PICKLE_BYTES + 1)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -80,6 +83,26 @@ def read_zip(path: Path, reader: Reader) -> tuple[object, str | None]:
     return top, None
 
 
+def _require_plain(path: Path, archive: zipfile.ZipFile, name: str) -> None:
+    """Make sure that every reader of zip archives sees the same pickle as this one.
+
+    Readers differ in what they make of bytes before the archive, of a comment that looks like
+    another table of contents, and of compressed members. torch writes none of these.
+    """
+    first = archive.infolist()[0]
+    with path.open("rb") as stream:
+        stream.seek(-_END_BYTES, io.SEEK_END)
+        end = stream.read(_END_BYTES)
+    table = archive.start_dir  # where Python found it, which moves with bytes in front
+    told = int.from_bytes(end[16:20], "little")
+    if end[:4] != b"PK\x05\x06" or (told not in (table, 0xFFFFFFFF)) or first.header_offset != 0:
+        raise NotTorchError("a zip archive with something before or behind it")
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise NotTorchError("a zip archive whose data.pkl is compressed, which torch never does")
+    if first.filename.partition("/")[0] != name.partition("/")[0]:
+        raise NotTorchError("a zip archive with two folders at its top")
+
+
 def read_legacy(path: Path, reader: Reader) -> object:
     """The outermost object of an old checkpoint: the fourth pickle, by magic number."""
     with path.open("rb") as stream:
@@ -90,9 +113,13 @@ def read_legacy(path: Path, reader: Reader) -> object:
         raise NotTorchError("neither a zip archive nor a pickle") from None
     if magic != _LEGACY_MAGIC:
         raise NotTorchError("a pickle, but not one of torch")
+    if tarfile.is_tarfile(path):  # torch tries that first, and would see other pickles
+        raise NotTorchError("a tar archive, as torch wrote them before 2017")
     reader.read(data)  # protocol version
     reader.read(data)  # system information
-    return reader.read(data)
+    top = reader.read(data)
+    reader.read(data)  # the storages' keys: torch reads this pickle, too
+    return top
 
 
 def _storage(reference: Persistent) -> tuple[str, str, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from xttsreg.errors import (
     NotFoundError,
     SizeMismatch,
 )
-from xttsreg.ops import licensing
+from xttsreg.ops import globals, licensing
 from xttsreg.ops.naming import require_no_digest, require_same_meaning
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.durable import disk_errors
@@ -74,6 +74,7 @@ def add(
     *,
     ask: licensing.Ask,
     force: bool = False,
+    allow_globals: Collection[str] = (),
     progress: Progress = QUIET,
 ) -> Added:
     """Take a directory of weights in.
@@ -88,10 +89,12 @@ def add(
         catalog: What is pinned.
         ask: Gets a yes to the licence, if one is needed.
         force: Move the name if it means something else.
+        allow_globals: What pickles may name besides what XTTS's own do; noted beside the set.
         progress: Watches.
 
     Raises:
         AlreadyExists: the name means something else.
+        UnsafePickle: a checkpoint asks for code. Pinned files are known, and not asked.
         InvalidInputError: no directory, or no ``model.pth`` in it.
         NotFoundError: files of a catalogued set are missing; names them.
         SizeMismatch, DigestMismatch: a file is not the pinned one; says which one it is, if known.
@@ -113,13 +116,22 @@ def add(
         require_same_meaning(store, plan.reference, entry)
     terms = licensing.terms_for(plan.reference.tagged, plan.manifest, catalog)
     acceptance = licensing.obtain(store, entry, plan.manifest, terms, ask)
+    sources = [(path, directory / path) for path in plan.paths]
+    if not item:
+        globals.check_files(sources, allow_globals)
     with store.writing():
         _take(store, plan, progress)
+        allowed: Collection[str] = ()
+        if not item:  # once more, now that nobody else can change the bytes
+            allowed = globals.check_manifest(
+                plan.manifest, lambda layer: store.blob_path(layer.digest), allow_globals
+            )
         store.put_bytes(CONFIG_TYPE, plan.config)
         store.put_bytes(MANIFEST_TYPE, plan.manifest.to_bytes())
         store.tag(plan.reference.tagged, entry)
         if acceptance:
             licensing.record(store, entry, plan.manifest, acceptance)
+        globals.record(store, entry, allowed)
     return Added(plan.reference.tagged, entry, plan.paths, plan.ignored)
 
 

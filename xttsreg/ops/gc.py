@@ -80,7 +80,7 @@ def _litter(store: LayoutStore) -> list[Path]:
     found += [path for path in (state / "tmp").glob("*") if path.is_dir()]
     found += [path for path in (state / "leases").glob("*.lock")]
     found += [path for path in (state / "environments").rglob("*") if path.is_file()]
-    found += list(state.glob("*.tmp"))
+    found += [*state.glob("*.tmp"), *state.glob("bundles/*.tmp")]
     return sorted(found)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -18,6 +18,7 @@ from xttsreg.errors import (
     InsufficientSpace,
     IntegrityError,
 )
+from xttsreg.ops import globals
 from xttsreg.ops.arriving import arrival
 from xttsreg.ops.copy import Copied, Selection, copy, name, select
 from xttsreg.ops.diagnosis import diagnose
@@ -97,6 +98,7 @@ def import_bundle(
     force: bool = False,
     trust: Trust = _ANYBODY,
     allow_older: bool = False,
+    allow_globals: Collection[str] = (),
     progress: Progress = QUIET,
 ) -> Imported:
     """Take a bundle in, or one volume of it.
@@ -110,6 +112,7 @@ def import_bundle(
         force: Names that the store uses for something else are moved.
         trust: Whose signatures count.
         allow_older: Take a bundle that is older than one that came from the same signer before.
+        allow_globals: What pickles may name besides what XTTS's own do; noted beside the set.
         progress: Watches.
 
     Raises:
@@ -119,12 +122,14 @@ def import_bundle(
         IntegrityError: a file is missing, too many, of another size, or has other bytes; names it.
             The store is as it was.
         SignatureMissing, SignatureInvalid, OlderBundle: it is not from whom it should be.
+        UnsafePickle: a checkpoint asks for code that is not on the allowlist.
         BaseMissing: what a thin bundle builds on is not in the store.
         InsufficientSpace: known before the first byte.
     """
     return import_volumes(
-        [directory], store, force=force, trust=trust, allow_older=allow_older, progress=progress
-    )
+        [directory], store, force=force, trust=trust, allow_older=allow_older,
+        allow_globals=allow_globals, progress=progress,
+    )  # fmt: skip
 
 
 def import_volumes(
@@ -134,6 +139,7 @@ def import_volumes(
     force: bool = False,
     trust: Trust = _ANYBODY,
     allow_older: bool = False,
+    allow_globals: Collection[str] = (),
     progress: Progress = QUIET,
 ) -> Imported:
     """`import_bundle` for several volumes of one bundle, in any order.
@@ -158,7 +164,7 @@ def import_volumes(
         {volume.number: gate.origin for volume, gate in zip(volumes, gates, strict=True)}
     )
     done = [
-        _take(volume, store, gate, force, progress)
+        _take(volume, store, gate, force, allow_globals, progress)
         for volume, gate in zip(volumes, gates, strict=True)
     ]
     copied = Copied(
@@ -170,7 +176,12 @@ def import_volumes(
 
 
 def _take(
-    volume: Volume, store: LayoutStore, gate: Gate, force: bool, progress: Progress
+    volume: Volume,
+    store: LayoutStore,
+    gate: Gate,
+    force: bool,
+    allow: Collection[str],
+    progress: Progress,
 ) -> Imported:
     bundle, source = volume.bundle, _Stick(volume)
     selection = _selection(source, bundle)
@@ -182,8 +193,7 @@ def _take(
         require_present(store, bundle)  # again: from here on `gc` waits
         if bundle.volumes == 1:
             copied = _copy(source, store, selection, progress)
-            gate.record(store, bundle)
-            name(store, selection)
+            _name(store, gate, bundle, selection, allow)
             return Imported(bundle, copied, gate.origin)
         with arrival(store, volume) as arriving:
             arriving.note_origin(volume.number, gate.origin)  # before anything of it counts
@@ -194,10 +204,31 @@ def _take(
             missing = arriving.missing()
             if not missing:
                 require_one_signer(arriving.origins())
-                gate.record(store, bundle)
-                name(store, selection)
+                _name(store, gate, bundle, selection, allow)
                 arriving.close()
     return Imported(bundle, copied, gate.origin, missing)
+
+
+def _name(
+    store: LayoutStore,
+    gate: Gate,
+    bundle: Bundle,
+    selection: Selection,
+    allow: Collection[str],
+) -> None:
+    """Give what has come its names, once its pickles have been read.
+
+    They are read in the store, where no medium can give other bytes than before any more.
+    """
+    allowed: list[tuple[Descriptor, Collection[str]]] = []
+    for entry in selection.tags.values():
+        manifest = selection.manifests[entry.digest]
+        names = globals.check_manifest(manifest, lambda b: store.blob_path(b.digest), allow)
+        allowed.append((entry, names))
+    gate.record(store, bundle)
+    name(store, selection)
+    for entry, names in allowed:
+        globals.record(store, entry, names)
 
 
 def _copy(source: _Stick, store: LayoutStore, selection: Selection, progress: Progress) -> Copied:
