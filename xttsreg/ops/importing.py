@@ -227,8 +227,8 @@ def _name(
         allowed.append((entry, names))
     gate.record(store, bundle)
     name(store, selection)
-    for entry, names in allowed:
-        globals.record(store, entry, names)
+    for entry, used in allowed:
+        globals.record(store, entry, used)
 
 
 def _copy(source: _Stick, store: LayoutStore, selection: Selection, progress: Progress) -> Copied:
