@@ -20,7 +20,6 @@ from xttsreg.errors import IntegrityError, UnsafePickle
 from xttsreg.ops.add import add
 from xttsreg.ops.bundle import bundle
 from xttsreg.ops.importing import import_bundle
-from xttsreg.stores.base import referrers
 from xttsreg.stores.layout import LayoutStore
 
 EVIL = (
@@ -185,6 +184,6 @@ def _notes(store: LayoutStore) -> list[str]:
     return [
         manifest.annotations["io.xttsreg.globals.allowed"]
         for entry in store.tags().values()
-        for _, manifest in referrers(store, entry.digest)
+        for _, manifest in store.referrers(entry.digest)
         if "io.xttsreg.globals.allowed" in manifest.annotations
     ]
