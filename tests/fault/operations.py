@@ -172,6 +172,9 @@ OPERATIONS = (
         name="add --force", prepare=own, act=verb("add", "own:v1", "{weights}", "--force"),
         changes=["own:v1"],
     ),
+    Operation(
+        name="add --dataset", prepare=own, act=verb("add", "data:v1", "{weights}", "--dataset"),
+    ),
     Operation(name="tag", prepare=own, act=verb("tag", "own:v1", "own:v2")),
     Operation(
         name="rm", prepare=own, act=verb("rm", "own:copy"), changes=["own:copy"], again=(0, 3)

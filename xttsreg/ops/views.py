@@ -19,6 +19,7 @@ from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores import durable, links
 from xttsreg.stores.base import read_manifest
 from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.syncing import sync_filesystem
 
 Mode = Literal["reflink", "hardlink", "copy"]
 _UNFINISHED = ".xttsreg-unfinished"
@@ -176,7 +177,7 @@ def _fill(
 
     modes = in_parallel(one, files.items())
     if any(layer.media_type == PACK_TYPE for layer in files.values()):
-        durable.sync_all()  # once, instead of each of a hundred thousand small files
+        sync_filesystem(directory)  # once, instead of each of a hundred thousand small files
     order: tuple[Mode, ...] = ("hardlink", "copy", "reflink")
     return min(modes, key=order.index)
 

@@ -135,12 +135,6 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def sync_all() -> None:
-    """Everything that was written to any disk so far survives a power cut."""
-    if hasattr(os, "sync"):
-        os.sync()
-
-
 def make_directory(directory: Path) -> None:
     """``mkdir -p``, each new name durable."""
     if directory.is_dir():

@@ -54,10 +54,14 @@ class Corpus:
         )
 
     @contextmanager
-    def checked_out(self, store: LayoutStore, progress: Progress) -> Iterator[None]:
-        """Hold a view while the run lasts; of a folder there is nothing to make."""
+    def checked_out(self, store: LayoutStore, progress: Progress) -> Iterator[bool]:
+        """Hold a view while the run lasts; of a folder there is nothing to make.
+
+        Yields:
+            Whether it has links to blobs, which `check_after` has to look at.
+        """
         if self.reference is None:
-            yield
+            yield False
             return
         mode = checkout(
             store, self.entry, self.directory, hardlink=True, use_cache=False, progress=progress
@@ -65,14 +69,13 @@ class Corpus:
         progress.note(f"dataset: {self.reference.tagged}, checked, by {mode}")
         try:
             with named_as(self.reference.tagged, self.directory):
-                yield
+                yield mode == "hardlink"
         finally:
             self.clear()
 
     def check_after(self, store: LayoutStore) -> None:
-        """See `views.check_after`; what was cloned or copied is right in any case."""
-        if self.reference is not None:
-            check_after(store, self.entry)
+        """See `views.check_after`."""
+        check_after(store, self.entry)
 
     def clear(self) -> None:
         """Remove the view. A folder is the user's."""

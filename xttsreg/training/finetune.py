@@ -168,7 +168,7 @@ def _train(
     try:
         with (
             _checked_out(store, base.reference, entry, view, progress) as way,
-            corpus.checked_out(store, progress),
+            corpus.checked_out(store, progress) as is_linked,
         ):
             with named_as(base.reference.tagged, view):
                 run = train(
@@ -179,7 +179,8 @@ def _train(
                 progress.note(f"refused, and gone on without: {violation}")
             if way in ("hardlink", "mount"):
                 check_after(store, entry)
-            corpus.check_after(store)
+            if is_linked:
+                corpus.check_after(store)
             return register(store, request, base, corpus.entry, run, way, progress)
     finally:
         if made and output.is_dir() and not any(output.iterdir()):
