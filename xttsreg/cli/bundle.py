@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from xttsreg.content.bundle import Bundle
     from xttsreg.content.descriptor import Descriptor
     from xttsreg.ops.bundle import Bundled
     from xttsreg.ops.recipe import BundleRecipe, DatasetRecipe, EnvironmentRecipe
@@ -44,6 +46,12 @@ if TYPE_CHECKING:
 )
 @click.option("--max-file-size", type=SIZE, metavar="SIZE",
               help="Split longer files.  [default: what the medium takes]")  # fmt: skip
+@click.option(
+    "--archive",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE|-",
+    help="Write one tar file instead, or a pipe.",
+)
 @click.option("--readback", is_flag=True,
               help="Read everything back from the medium itself, and check it.")  # fmt: skip
 @sign_option
@@ -63,21 +71,22 @@ if TYPE_CHECKING:
 @pass_app
 def bundle_command(
     app: App, what: tuple[str, ...], output: Path | None, volume_size: int | None,
-    volume: int | None, max_file_size: int | None, readback: bool, sign: Path | None,
-    since: Path | None, thin: bool, trust: Path | None, revoked: Path | None, allow_unsigned: bool,
-    accept_license: bool, as_json: bool,
+    volume: int | None, max_file_size: int | None, archive: Path | None, readback: bool,
+    sign: Path | None, since: Path | None, thin: bool, trust: Path | None, revoked: Path | None,
+    allow_unsigned: bool, accept_license: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a bundle of these sets and voices, fetching first what the store lacks.
 
     A bundle that is there already is brought up to date: what is right is not written again.
     The trust options are for the inventory of --since.
     """
-    from xttsreg.ops.bundle import Media, bundle
+    from xttsreg.ops.bundle import Media, bundle, bundle_archive
     from xttsreg.ops.inventory import read_inventory
     from xttsreg.ops.trust import find_trust
 
     references, recipe, default = _read(what)
-    directory = output or default
+    _require_one_place(archive, output, (volume_size, volume, max_file_size, readback), as_json)
+    directory = archive or output or default
     if directory is None:
         raise InvalidInputError("where to? no output was given", hint="add -o DIR")
     key = signing_key(sign)
@@ -93,10 +102,17 @@ def bundle_command(
         place = Path(what[0]).parent
         tags |= _datasets(app, store, recipe.datasets, place)
         tags |= _environments(app, store, recipe.environments, place, directory)
+    signed_by = key.fingerprint() if key else None
+    if archive:
+        to = sys.stdout.buffer if str(archive) == "-" else archive
+        listing, size_bytes = bundle_archive(
+            store, tags, to, key=key, since=inventory, thin=thin, progress=app.progress()
+        )
+        _tell_archive(archive, listing, size_bytes, signed_by, as_json)
+        return
     media = Media(volume_bytes=volume_size, volume=volume, file_bytes=max_file_size)
     done = bundle(store, tags, directory, media=media, key=key, since=inventory, thin=thin,
                   readback=readback, progress=app.progress())  # fmt: skip
-    signed_by = key.fingerprint() if key else None
     if as_json:
         print_json({"directory": str(done.directory), "bundle": done.bundle.to_json(),
                     "volumes": {str(v.number): str(v.directory) for v in done.volumes},
@@ -104,6 +120,40 @@ def bundle_command(
                     "signed_by": signed_by})  # fmt: skip
     else:
         _tell(done, signed_by)
+
+
+def _require_one_place(
+    archive: Path | None, output: Path | None, media: tuple[object, ...], as_json: bool
+) -> None:
+    """Make sure that options for an archive and for sticks are not mixed."""
+    if archive is None:
+        return
+    if output is not None or any(media):
+        raise InvalidInputError(
+            "--archive writes one file, and knows no -o, volumes, parts or --readback",
+            hint="leave out one or the other",
+        )
+    if str(archive) == "-" and (as_json or sys.stdout.isatty()):
+        raise InvalidInputError(
+            "the archive would go to the standard output, where the answer goes, or a person looks",
+            hint="send it into a pipe or a file, without --json",
+        )
+
+
+def _tell_archive(
+    archive: Path, listing: Bundle, size_bytes: int, signed_by: str | None, as_json: bool
+) -> None:
+    if as_json:
+        print_json({"archive": str(archive), "bundle": listing.to_json(),
+                    "written_bytes": size_bytes, "signed_by": signed_by})  # fmt: skip
+        return
+    for ref in listing.refs:
+        say(f"{ref.ref}@{ref.digest}")
+    say(f"{human_size(size_bytes)} written")
+    if signed_by:
+        say(f"signed with the key {signed_by}")
+    if str(archive) != "-":
+        click.echo(str(archive))
 
 
 def _tell(done: Bundled, signed_by: str | None) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -12,7 +14,7 @@ from xttsreg.cli.signatures import trust_options
 
 
 @click.command("import")
-@click.argument("directories", nargs=-1, required=True, metavar="DIR...",
+@click.argument("directories", nargs=-1, required=True, metavar="DIR... | FILE.tar | -",
                 type=click.Path(path_type=Path))  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Move names that mean something else here.")
 @trust_options
@@ -34,18 +36,24 @@ def import_command(
     Of a bundle on several sticks, give as many as are there, in any order; the others may come
     later. Its names appear with the last one.
     """
+    from xttsreg.ops.archive import import_archive
     from xttsreg.ops.importing import import_volumes
     from xttsreg.ops.trust import find_trust
 
-    done = import_volumes(
-        directories,
-        app.store(create=True),
-        force=force,
-        trust=find_trust(trust, revoked, allow_unsigned=allow_unsigned),
-        allow_older=allow_older,
-        allow_globals=allow_globals,
-        progress=app.progress(),
-    )
+    store, progress = app.store(create=True), app.progress()
+    policy = find_trust(trust, revoked, allow_unsigned=allow_unsigned)
+    stream = _archive(directories)
+    if stream:
+        with stream:
+            done = import_archive(
+                stream, store, what=str(directories[0]), force=force, trust=policy,
+                allow_older=allow_older, allow_globals=allow_globals, progress=progress,
+            )  # fmt: skip
+    else:
+        done = import_volumes(
+            directories, store, force=force, trust=policy, allow_older=allow_older,
+            allow_globals=allow_globals, progress=progress,
+        )  # fmt: skip
     refs = [] if done.missing else [f"{ref.ref}@{ref.digest}" for ref in done.bundle.refs]
     if as_json:
         print_json({"bundle_id": done.bundle.bundle_id, "refs": refs,
@@ -65,3 +73,12 @@ def import_command(
         return
     for ref in refs:
         click.echo(ref)
+
+
+def _archive(places: tuple[Path, ...]) -> BinaryIO | None:
+    """The stream of an archive; None for directories."""
+    if len(places) != 1:
+        return None
+    if str(places[0]) == "-":
+        return sys.stdin.buffer
+    return places[0].open("rb") if places[0].is_file() else None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import xttsreg
 from xttsreg.content.bundle import LISTING, Bundle
@@ -15,6 +17,7 @@ from xttsreg.content.digest import Digest
 from xttsreg.content.inventory import Inventory
 from xttsreg.errors import InvalidInputError, XttsregError
 from xttsreg.ops import plan
+from xttsreg.ops.archive import archive_file, write_archive
 from xttsreg.ops.copy import select
 from xttsreg.ops.issued import issue
 from xttsreg.ops.medium import limits_of
@@ -163,6 +166,32 @@ def bundle(
             for number, place in places.items()
         )
     return Bundled(directory, planned.bundle, written)
+
+
+def bundle_archive(
+    store: LayoutStore,
+    tags: Mapping[str, Descriptor],
+    archive: Path | IO[bytes],
+    *,
+    key: SigningKey | None = None,
+    since: Inventory | None = None,
+    thin: bool = False,
+    progress: Progress = QUIET,
+) -> tuple[Bundle, int]:
+    """Write a bundle of these tags as one tar: to a file, or to a stream such as a pipe.
+
+    Returns:
+        Its listing, and the bytes of the files in it.
+
+    Raises:
+        XttsregError: as `bundle`. A file appears only when it is whole.
+    """
+    with store.reading():
+        planned = make_plan(store, tags, Limits(), since=since, thin=thin, progress=progress)
+        to = archive_file(archive, planned) if isinstance(archive, Path) else nullcontext(archive)
+        with to as out:
+            size_bytes = write_archive(store, planned, out, sign=_signing(key), progress=progress)
+    return planned.bundle, size_bytes
 
 
 def make_plan(

@@ -30,6 +30,7 @@ from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.reading import AGAIN, Volume, read_volume
 from xttsreg.ops.thin import require_present
 from xttsreg.ops.trust import Origin, Trust
+from xttsreg.stores.base import Store
 from xttsreg.stores.durable import existing_parent
 from xttsreg.stores.layout import LayoutStore
 
@@ -184,7 +185,7 @@ def _take(
     progress: Progress,
 ) -> Imported:
     bundle, source = volume.bundle, _Stick(volume)
-    selection = _selection(source, bundle)
+    selection = select_bundle(source, bundle)
     if not force:
         require_same_names(store, selection.tags, "the bundle")
     require_present(store, bundle, progress=progress)
@@ -193,7 +194,7 @@ def _take(
         require_present(store, bundle)  # again: from here on `gc` waits
         if bundle.volumes == 1:
             copied = _copy(source, store, selection, progress)
-            _name(store, gate, bundle, selection, allow)
+            name_checked(store, gate, bundle, selection, allow)
             return Imported(bundle, copied, gate.origin)
         with arrival(store, volume) as arriving:
             arriving.note_origin(volume.number, gate.origin)  # before anything of it counts
@@ -204,12 +205,12 @@ def _take(
             missing = arriving.missing()
             if not missing:
                 require_one_signer(arriving.origins())
-                _name(store, gate, bundle, selection, allow)
+                name_checked(store, gate, bundle, selection, allow)
                 arriving.close()
     return Imported(bundle, copied, gate.origin, missing)
 
 
-def _name(
+def name_checked(
     store: LayoutStore,
     gate: Gate,
     bundle: Bundle,
@@ -264,8 +265,12 @@ def _require_space(source: _Stick, store: LayoutStore, selection: Selection) -> 
         raise InsufficientSpace(str(store.root), needed_bytes=needed_bytes, free_bytes=free)
 
 
-def _selection(source: LayoutStore, bundle: Bundle) -> Selection:
-    """What the bundle brings; its index, its listing and its blobs must agree."""
+def select_bundle(source: Store, bundle: Bundle) -> Selection:
+    """What the bundle brings; its index, its listing and its blobs must agree.
+
+    Raises:
+        BundleMismatch: they do not.
+    """
     try:
         selection = select(source, source.tags())
     except (BlobNotFound, IntegrityError) as error:

@@ -27,8 +27,9 @@ def limits_of(directory: Path) -> Limits:
 
 
 def free_bytes(directory: Path) -> int:
-    """What is free on the medium."""
-    return shutil.disk_usage(existing_parent(directory)).free
+    """What is free on the medium; very much where it does not say (some FUSE filesystems)."""
+    usage = shutil.disk_usage(existing_parent(directory))
+    return usage.free if usage.total else sys.maxsize
 
 
 def _block_bytes(place: Path) -> int:

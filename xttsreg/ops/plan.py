@@ -71,10 +71,12 @@ class Plan:
     labels: Mapping[Digest, str]
 
     def volume(self, number: int) -> list[Planned]:
-        """What one volume holds, without `UNLISTED`; small files first, then by decreasing size."""
-        paths = self.bundle.volume_files(number)
-        planned = [self.files[path] for path in paths]
-        return sorted(planned, key=lambda p: (p.data is None, -p.file.size_bytes, p.file.path))
+        """What one volume holds, without `UNLISTED`: small files, then manifests, then blobs."""
+        planned = [self.files[path] for path in self.bundle.volume_files(number)]
+        return sorted(
+            planned,
+            key=lambda p: (p.data is None, p.file.volume, -p.file.size_bytes, p.file.path),
+        )
 
     def sums(self, number: int) -> bytes:
         """``SHA256SUMS`` of one volume."""

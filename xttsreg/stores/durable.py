@@ -309,11 +309,19 @@ def remove_tree(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+def _make_read_only(path: Path) -> None:
+    """Where the system knows that: FAT below FUSE has no such call, others do not permit it."""
+    try:
+        path.chmod(0o444)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
 def publish(temporary: Path, target: Path, *, read_only: bool = True) -> None:
     """Give a finished, synced file its name. Read-only from now on, where the system knows that."""
     if read_only:
-        with contextlib.suppress(PermissionError, NotImplementedError):
-            temporary.chmod(0o444)
+        _make_read_only(temporary)
     make_directory(target.parent)
     temporary.replace(target)
     sync_directory(target.parent)

@@ -57,6 +57,10 @@ class MemoryStore:
         """See `base.Target.writing`."""
         yield
 
+    def replace_index(self, index: Index) -> None:
+        """Hold what another store's index holds; the blobs come apart from it."""
+        self._index = index
+
     def entries(self) -> tuple[Descriptor, ...]:
         """See `base.Source.entries`."""
         return self._index.manifests
