@@ -1,6 +1,7 @@
 """``python -m benchmarks``: every measurement there is."""
 
-from benchmarks import startup, training
+from benchmarks import bundles, startup, training
 
 startup.main()
 training.main()
+bundles.main()

@@ -208,25 +208,26 @@ def _write_blob(store: LayoutStore, one: Planned, directory: Path, advance: Adva
         size_bytes=one.file.size_bytes,
     )
     durable.make_directory(target.parent)
-    writer = durable.BlobWriter(_state(directory) / target.name, target, expected, resume=True)
-    try:
-        if writer.offset_bytes:
-            with contextlib.suppress(IntegrityError):  # a power cut may have left anything
-                _fill(store, one, writer, advance)
-        if not writer.committed:
-            writer.restart()
-            _fill(store, one, writer, advance)
-    finally:
-        writer.keep()
+    partial = _state(directory) / target.name
+    if partial.exists():
+        with contextlib.suppress(IntegrityError):  # a power cut may have left anything
+            _fill(store, one, durable.BlobWriter(partial, target, expected, resume=True), advance)
+            return
+        partial.unlink(missing_ok=True)
+    _fill(store, one, durable.BlobWriter(partial, target, expected), advance)
 
 
 def _fill(store: LayoutStore, one: Planned, writer: durable.BlobWriter, advance: Advance) -> None:
-    advance(writer.offset_bytes)
-    with _open(store, one, writer.offset_bytes) as source:
-        while chunk := source.read(CHUNK_BYTES):
-            writer.write(chunk)
-            advance(len(chunk))
-    writer.commit(read_only=False)
+    """Write what is still missing; what a failure leaves is for the next run."""
+    try:
+        advance(writer.offset_bytes)
+        with _open(store, one, writer.offset_bytes) as source:
+            while chunk := source.read(CHUNK_BYTES):
+                writer.write(chunk)
+                advance(len(chunk))
+        writer.commit(read_only=False)
+    finally:
+        writer.keep()
 
 
 @contextlib.contextmanager
