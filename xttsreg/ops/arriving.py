@@ -33,6 +33,7 @@ from xttsreg.ops.reading import AGAIN, Volume
 from xttsreg.ops.trust import Origin
 from xttsreg.stores import durable
 from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.pieces import write_at
 
 _DIRECTORY = "arriving"
 
@@ -68,7 +69,7 @@ class Arrival:
                     else:
                         joined = self._joined(split.digest)
                         durable.make_directory(joined.parent)
-                        durable.write_at(joined, offset_bytes, reader, watched)
+                        write_at(joined, offset_bytes, reader, watched)
                 except DigestMismatch as error:
                     place = volume.directory / part.path
                     first = Digest(error.actual)

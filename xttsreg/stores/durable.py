@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
-from xttsreg.content.stream import CHUNK_BYTES, Advance, Readable, VerifyingReader, no_advance
+from xttsreg.content.stream import CHUNK_BYTES, Advance, VerifyingReader
 from xttsreg.errors import (
     DigestMismatch,
     InsufficientSpace,
@@ -288,20 +288,6 @@ def check_file(path: Path, expected: Descriptor, *, what: str, advance: Advance)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-
-
-def write_at(
-    path: Path, offset_bytes: int, source: Readable, advance: Advance = no_advance
-) -> None:
-    """Write a part of a larger file at its place, durably; the rest may come in any order."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-    with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        file.seek(offset_bytes)
-        while chunk := source.read(CHUNK_BYTES):
-            file.write(chunk)
-            advance(len(chunk))
-        sync_file(file)
-    sync_directory(path.parent)
 
 
 def remove_tree(directory: Path) -> None:
