@@ -210,7 +210,8 @@ def _write_blob(store: LayoutStore, one: Planned, directory: Path, advance: Adva
     durable.make_directory(target.parent)
     partial = _state(directory) / target.name
     if partial.exists():
-        with contextlib.suppress(IntegrityError):  # a power cut may have left anything
+        # A power cut may have left anything, and some media do not go on with half a file.
+        with contextlib.suppress(IntegrityError, PermissionError):
             _fill(store, one, durable.BlobWriter(partial, target, expected, resume=True), advance)
             return
         partial.unlink(missing_ok=True)
