@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from support import filled_store, never_ask, run_cli, tree
+from support.ssh import allow, make_key
 
 from xttsreg.catalog import Catalog
 from xttsreg.content.artifacts import BASE, DATASET
@@ -83,12 +84,14 @@ def test_to_another_machine(tiny, nine, scratch, tmp_path):
     assert again.stdout.strip() == f"{RUN}@{value['digest']}"
 
     stick = tmp_path / "stick"
-    assert run_cli(["bundle", "tiny:main", "corpus:v1", "-o", stick / "1"], here).code == 0
-    assert run_cli(["bundle", RUN, "--thin", "-o", stick / "2"], here).code == 0
+    sign, trust = _keys(tmp_path)
+    assert run_cli(["bundle", "tiny:main", "corpus:v1", "-o", stick / "1", *sign], here).code == 0
+    assert run_cli(["bundle", RUN, "--thin", "-o", stick / "2", *sign], here).code == 0
     shutil.rmtree(here)  # whatever went along did so on the stick
     for name in ("1", "2"):
-        taken = run_cli(["import", stick / name], there)
+        taken = run_cli(["import", stick / name, *trust], there)
         assert taken.code == 0, taken.stderr
+        assert ("signed by site@lab" if sign else "not signed") in taken.stderr
     shutil.rmtree(stick)
     assert run_cli(["tag", "tiny:main", "renamed:main"], there).code == 0
     assert run_cli(["rm", "tiny:main"], there).code == 0
@@ -140,6 +143,14 @@ def test_what_cannot_be_taken(tiny, clips, tmp_path):
     with pytest.raises(InvalidModel, match="no checkpoint yet"):
         add_run(store, Reference.parse("runs/ann:v2"), tmp_path / "run", NONE)
     shutil.rmtree(tmp_path / "run")
+
+
+def _keys(directory):
+    """Options for `bundle` and `import`; none where nothing can be signed."""
+    if not shutil.which("ssh-keygen"):
+        return [], []
+    key = make_key(directory, "site")
+    return ["--sign", key], ["--trust", allow(directory / "allowed", site=key)]
 
 
 def _layer(store, path):
