@@ -109,8 +109,8 @@ def test_table_for_people_is_one_line_each(stocked, capsys):
 
 def test_files_that_are_not_what_they_are_called(tmp_path, capsys):
     store = filled_store(tmp_path / "store", make_small_set(tmp_path / "weights"))
-    assert main(["doctor", "--store", str(store.root), "--model", "own:v1"]) == 4
-    assert "own:v1/model.pth: neither a zip archive nor a pickle" in capsys.readouterr().out
+    assert main(["doctor", "--store", str(store.root), "--model", "own:v1"]) == 2
+    assert "own:v1/model.pth is of the kind unknown, not inference" in capsys.readouterr().out
 
 
 @pytest.mark.train

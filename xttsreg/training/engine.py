@@ -26,7 +26,7 @@ _LAST_GPU = 9  # major compute capability that torch 2.5.1 has code for
 _ARGUMENTS = "TTS.tts.models.xtts"  # where both have XttsArgs and XttsAudioConfig
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one of each: a key for tables
 class Engine:
     """One of the two.
 
