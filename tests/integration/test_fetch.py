@@ -319,7 +319,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     if got.returncode:
         pytest.skip("hatchling is not to be had here (no package index)")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "xttsreg", "registry", "bundles"):
+    for name in (
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "xttsreg",
+        "registry",
+        "bundles",
+        "constraints",
+    ):
         source = ROOT / name
         ignore = shutil.ignore_patterns("__pycache__", "out")
         if source.is_dir():
