@@ -6,6 +6,8 @@ import base64
 import http.client
 import io
 import json
+import os
+import pickle
 import shutil
 import stat
 import subprocess
@@ -21,6 +23,9 @@ from support.registry import Registry, needs_registry
 
 from xttsreg.catalog import Catalog
 from xttsreg.cli import main
+from xttsreg.content.digest import Digest
+from xttsreg.content.manifest import MANIFEST_TYPE
+from xttsreg.content.modelpack import CONFIG_TYPE, ModelInfo, build_model, file_layer
 from xttsreg.content.reference import Reference
 from xttsreg.errors import (
     AlreadyExists,
@@ -30,6 +35,7 @@ from xttsreg.errors import (
     SizeMismatch,
     TagNotFound,
     Unauthorized,
+    UnsafePickle,
 )
 from xttsreg.ops import licensing
 from xttsreg.ops.registry import Transferred, pull, push
@@ -179,6 +185,25 @@ def test_a_pull_goes_on_where_it_stopped(
     lines = registry.requests("GET", f"resume/blobs/{layer.digest}")[before:]
     assert any('" 206 50000 ' in line for line in lines)
     assert store.has(layer, use_cache=False)
+
+
+def test_a_pickle_that_asks_for_code_gets_no_name(
+    registry: Registry, tmp_path: Path, store: LayoutStore
+) -> None:
+    """Another client may have put it there, so the door of `add` and `import` is pull's, too."""
+    source = LayoutStore.create(tmp_path / "source")
+    data = pickle.dumps(os.system, protocol=2)
+    layer = file_layer("model.pth", Digest.of(data), len(data))
+    config, manifest = build_model(ModelInfo(name="own"), [layer])
+    with source.writing():
+        source.put_bytes(layer.media_type, data)
+        source.put_bytes(CONFIG_TYPE, config)
+        source.put_bytes(MANIFEST_TYPE, manifest.to_bytes())
+        source.tag("own:v1", manifest.describe())
+    send(source, f"{registry.host}/evil:v1")
+    with pytest.raises(UnsafePickle, match="system"):
+        bring(store, f"{registry.host}/evil:v1")
+    assert store.entries() == ()
 
 
 def test_no_registry(tmp_path: Path, filled: LayoutStore) -> None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from xttsreg.cli.context import App, common_options, json_option, license_option, pass_app
+from xttsreg.cli.context import (
+    App,
+    common_options,
+    globals_option,
+    json_option,
+    license_option,
+    pass_app,
+)
 from xttsreg.cli.output import human_size, print_json, say
 from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidInputError
@@ -70,6 +77,7 @@ def push_command(
 @click.argument("address", metavar="HOST/REPOSITORY[:TAG][@DIGEST]")
 @click.argument("name", required=False, metavar="[NAME[:TAG]]")
 @click.option("-f", "--force", is_flag=True, help="Move a name that means something else here.")
+@globals_option
 @license_option
 @registry_options
 @json_option
@@ -80,6 +88,7 @@ def pull_command(
     address: str,
     name: str | None,
     force: bool,
+    allow_globals: tuple[str, ...],
     accept_license: bool,
     plain_http: bool,
     ca: Path | None,
@@ -98,6 +107,7 @@ def pull_command(
         Address.parse(address),
         name=Reference.parse(name) if name else None,
         force=force,
+        allow_globals=allow_globals,
         catalog=app.catalog(),
         ask=app.ask(accept_license),
         options=_options(plain_http, ca),

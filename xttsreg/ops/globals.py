@@ -12,11 +12,15 @@ from pathlib import Path
 
 from xttsreg.content.checkpoint import summarize
 from xttsreg.content.descriptor import Descriptor
-from xttsreg.content.manifest import EMPTY_BYTES, EMPTY_TYPE, MANIFEST_TYPE, Manifest
+from xttsreg.content.manifest import Manifest
 from xttsreg.errors import IntegrityError, UnsafePickle
+from xttsreg.ops.copy import Selection
+from xttsreg.ops.copy import name as give_names
 from xttsreg.ops.licensing import current_user
+from xttsreg.ops.notes import hold_note
 from xttsreg.stores.base import Store
 from xttsreg.stores.durable import disk_errors
+from xttsreg.stores.layout import LayoutStore
 
 ALLOWANCE_TYPE = "application/vnd.xttsreg.globals.allowance.v1+json"
 _NAMES = "io.xttsreg.globals.allowed"
@@ -76,16 +80,39 @@ def record(store: Store, entry: Descriptor, names: Collection[str]) -> None:
     """Write down, beside a set, what somebody allowed its pickles to name. Grants nothing."""
     if not names:
         return
-    empty = store.put_bytes(EMPTY_TYPE, EMPTY_BYTES)
-    note = Manifest(
-        artifact_type=ALLOWANCE_TYPE,
-        config=empty,
-        layers=(empty,),
-        subject=entry.with_ref(None),
-        annotations={_NAMES: ", ".join(sorted(names)), _BY: current_user()},
-    )
-    store.put_bytes(MANIFEST_TYPE, note.to_bytes())
-    store.hold(note.describe())
+    told = {_NAMES: ", ".join(sorted(names)), _BY: current_user()}
+    hold_note(store, entry, ALLOWANCE_TYPE, told)
+
+
+def name_checked(
+    store: LayoutStore,
+    selection: Selection,
+    allowed: Collection[str] = (),
+    *,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Give what a copy brought its names, once its pickles have been read. Within `writing`.
+
+    They are read in the store, where no medium can give other bytes than before any more.
+
+    Args:
+        store: Has the blobs.
+        selection: What was copied, without names yet.
+        allowed: As `check_files`.
+        before: Called when all is right, before the first name appears.
+
+    Raises:
+        IntegrityError, UnsafePickle: as `check_files`; no name was given.
+    """
+    noted: list[tuple[Descriptor, frozenset[str]]] = []
+    for entry in selection.tags.values():
+        manifest = selection.manifests[entry.digest]
+        used = check_manifest(manifest, lambda b: store.blob_path(b.digest), allowed)
+        noted.append((entry, used))
+    before()
+    give_names(store, selection)
+    for entry, used in noted:
+        record(store, entry, used)
 
 
 def _may_be_pickle(name: str, path: Path) -> bool:

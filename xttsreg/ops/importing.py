@@ -20,7 +20,7 @@ from xttsreg.errors import (
 )
 from xttsreg.ops import globals
 from xttsreg.ops.arriving import arrival
-from xttsreg.ops.copy import Copied, Selection, copy, name, select
+from xttsreg.ops.copy import Copied, Selection, copy, select
 from xttsreg.ops.diagnosis import diagnose
 from xttsreg.ops.gate import Gate, require_one_signer
 from xttsreg.ops.medium import free_bytes
@@ -217,19 +217,8 @@ def name_checked(
     selection: Selection,
     allow: Collection[str],
 ) -> None:
-    """Give what has come its names, once its pickles have been read.
-
-    They are read in the store, where no medium can give other bytes than before any more.
-    """
-    allowed: list[tuple[Descriptor, Collection[str]]] = []
-    for entry in selection.tags.values():
-        manifest = selection.manifests[entry.digest]
-        names = globals.check_manifest(manifest, lambda b: store.blob_path(b.digest), allow)
-        allowed.append((entry, names))
-    gate.record(store, bundle)
-    name(store, selection)
-    for entry, used in allowed:
-        globals.record(store, entry, used)
+    """`globals.name_checked`; the bundle counts as received from then on."""
+    globals.name_checked(store, selection, allow, before=lambda: gate.record(store, bundle))
 
 
 def _copy(source: _Stick, store: LayoutStore, selection: Selection, progress: Progress) -> Copied:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from xttsreg.catalog import Catalog, WeightSet
 from xttsreg.content.descriptor import Descriptor
-from xttsreg.content.manifest import EMPTY_BYTES, EMPTY_TYPE, MANIFEST_TYPE, Manifest
+from xttsreg.content.manifest import Manifest
 from xttsreg.content.modelpack import LICENSE_FILE, LICENSE_TERMS, LICENSES, REVISION
 from xttsreg.errors import LicenseNotAccepted
+from xttsreg.ops.notes import hold_note
 from xttsreg.stores.base import Source, Store
 
 ACCEPTANCE_TYPE = "application/vnd.xttsreg.license.acceptance.v1+json"
@@ -137,23 +138,15 @@ def record(store: Store, entry: Descriptor, manifest: Manifest, acceptance: Acce
     """Write a yes into the store, unless it holds one for this set already."""
     if find_acceptance(store, entry, manifest):
         return
-    empty = store.put_bytes(EMPTY_TYPE, EMPTY_BYTES)
-    referrer = Manifest(
-        artifact_type=ACCEPTANCE_TYPE,
-        config=empty,
-        layers=(empty,),
-        subject=entry.with_ref(None),
-        annotations={
-            _BY: acceptance.by,
-            _AT: acceptance.at,
-            _HOW: acceptance.how,
-            _DIGEST: _license_digest(manifest),
-            LICENSES: manifest.annotations.get(LICENSES, ""),
-            REVISION: manifest.annotations.get(REVISION, ""),
-        },
-    )
-    store.put_bytes(MANIFEST_TYPE, referrer.to_bytes())
-    store.hold(referrer.describe())
+    told = {
+        _BY: acceptance.by,
+        _AT: acceptance.at,
+        _HOW: acceptance.how,
+        _DIGEST: _license_digest(manifest),
+        LICENSES: manifest.annotations.get(LICENSES, ""),
+        REVISION: manifest.annotations.get(REVISION, ""),
+    }
+    hold_note(store, entry, ACCEPTANCE_TYPE, told)
 
 
 def require(store: Store, entry: Descriptor, manifest: Manifest, terms: Terms, ask: Ask) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidReference
-from xttsreg.ops import licensing
+from xttsreg.ops import globals, licensing
 from xttsreg.ops.copy import Copied, Selection, copy, select
 from xttsreg.ops.naming import require_same_names
 from xttsreg.ops.progress import QUIET, Progress
@@ -76,6 +76,7 @@ def pull(
     *,
     name: Reference | None = None,
     force: bool = False,
+    allow_globals: Collection[str] = (),
     catalog: Catalog,
     ask: licensing.Ask,
     options: Options | None = None,
@@ -91,6 +92,7 @@ def pull(
         address: What to bring.
         name: What it is called here; by default as in the registry, without the host.
         force: A name that means something else here is moved.
+        allow_globals: What pickles may name besides what XTTS's own do; noted beside the set.
         catalog: For the text of the terms.
         ask: Gets a yes to the terms, unless one comes along or is here.
         options: How the registry is spoken to.
@@ -101,6 +103,7 @@ def pull(
         LicenseNotAccepted: nobody said yes to the terms.
         TagNotFound: not in the registry.
         IntegrityError: the registry sends other bytes than it should.
+        UnsafePickle: a checkpoint asks for code that is not on the allowlist; no name appears.
         RemoteError: the registry refuses, or cannot be reached.
     """
     registry = RegistryStore(address, options)
@@ -114,9 +117,11 @@ def pull(
     acceptance = None
     if licensing.find_acceptance(registry, entry, manifest) is None:
         acceptance = licensing.obtain(store, entry, manifest, terms, ask)
-    copied = copy(registry, store, selection, progress=progress)
-    if acceptance:
-        licensing.record(store, entry, manifest, acceptance)
+    with store.writing():
+        copied = copy(registry, store, selection, names=False, progress=progress)
+        globals.name_checked(store, selection, allow_globals)
+        if acceptance:
+            licensing.record(store, entry, manifest, acceptance)
     return Transferred(address.at(entry.digest), local, entry, copied)
 
 
