@@ -15,7 +15,7 @@ import pytest
 from support import filled_store, mounted, run_cli, start_cli
 
 from xttsreg.demo.clips import make_dataset
-from xttsreg.errors import InsufficientSpace, InvalidDataset
+from xttsreg.errors import InsufficientSpace, InvalidDataset, StoreError
 from xttsreg.training.checkpoint import load_checked
 from xttsreg.training.result import RunResult
 from xttsreg.training.run import train
@@ -185,7 +185,7 @@ def test_a_write_that_fails_halfway_leaves_what_was_there(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
     try:
-        with pytest.raises(InsufficientSpace):
+        with pytest.raises(StoreError, match="ulimit -f"):
             write_checkpoint({"a": torch.ones(10_000_000)}, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

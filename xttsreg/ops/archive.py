@@ -183,7 +183,7 @@ def import_archive(
     """
     gate = Gate(trust=trust, allow_older=allow_older)
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
+        with _open(stream, what) as tar:
             members = _members(tar, what)
             bundle = _read_lists(members, gate, what)
             gate.admit(store, bundle)
@@ -194,6 +194,16 @@ def import_archive(
             return _take(members, store, bundle, gate, allow_globals, progress)
     except (tarfile.ReadError, EOFError) as error:
         raise BundleMismatch(f"{what}: not a whole tar archive ({error})", hint=AGAIN) from None
+
+
+def _open(stream: IO[bytes], what: str) -> tarfile.TarFile:
+    try:
+        return tarfile.open(fileobj=stream, mode="r|")
+    except tarfile.ReadError:
+        raise InvalidInputError(
+            f"{what}: not a directory, and not an archive",
+            hint="give what `xttsreg bundle` wrote: a directory, or the file of --archive",
+        ) from None
 
 
 Members = Iterator[tuple[tarfile.TarInfo, IO[bytes]]]

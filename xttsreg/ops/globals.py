@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from xttsreg.content.artifacts import kind_of
 from xttsreg.content.checkpoint import summarize
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.manifest import Manifest
@@ -27,6 +28,8 @@ _NAMES = "io.xttsreg.globals.allowed"
 _BY = "io.xttsreg.globals.allowed-by"
 _SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle")
 _HEADS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_NEVER_LOADED = ("dataset", "environment")
+"""Kinds whose files no trainer unpickles: `train` takes them as clips and wheels, or not at all."""
 _NEVER_PICKLES = (".zip", ".whl", ".npz", ".tar")
 
 
@@ -107,6 +110,8 @@ def name_checked(
     noted: list[tuple[Descriptor, frozenset[str]]] = []
     for entry in selection.tags.values():
         manifest = selection.manifests[entry.digest]
+        if kind_of(manifest) in _NEVER_LOADED:
+            continue
         used = check_manifest(manifest, lambda b: store.blob_path(b.digest), allowed)
         noted.append((entry, used))
     before()
