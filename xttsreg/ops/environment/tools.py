@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import importlib.machinery
 import importlib.metadata
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -63,7 +63,9 @@ class Tools:
         uv = _installed_uv() or shutil.which("uv")
         if not uv:
             raise MissingDependency("an environment is resolved with uv, not here", extra="bundle")
-        if importlib.util.find_spec("pip"):
+        # Asked of the path alone: setuptools' import hook takes a question for pip as pip at work,
+        # and nothing that needs setuptools, such as torch, can be imported in this process then.
+        if importlib.machinery.PathFinder.find_spec("pip"):
             return cls(uv, (sys.executable, "-m", "pip"))
         pip = shutil.which("pip3") or shutil.which("pip")
         if not pip:
