@@ -16,6 +16,7 @@ from support import (
     blob_file,
     clean_environment,
     filled_store,
+    largest,
     make_small_set,
     run_cli,
     start_cli,
@@ -72,7 +73,7 @@ def test_two_volumes_a_power_cut_and_the_same_store_again(home: Path, tmp_path: 
     with stick(images[0]) as first:
         running = start_cli([*args, "--volume", 1, "-o", first / "xtts"], home)
         partial, deadline = first / "xtts" / ".xttsreg", time.monotonic() + 60
-        while not (partial.is_dir() and any(p.stat().st_size for p in partial.glob("*.0*"))):
+        while not largest(partial, "*.0*"):
             assert time.monotonic() < deadline
             assert running.poll() is None, running.communicate()
             time.sleep(0.002)

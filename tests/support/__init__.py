@@ -14,7 +14,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -176,6 +176,15 @@ def tree(root: Path, *, state: bool = False) -> dict[str, str]:
         elif not path.is_dir():
             found[str(relative)] = f"mode {stat.S_IFMT(path.lstat().st_mode):o}"
     return found
+
+
+def largest(directory: Path, pattern: str = "*") -> int:
+    """Size of the largest file, in bytes, while another process makes and moves files there."""
+    sizes = [0]
+    for path in directory.glob(pattern):
+        with suppress(FileNotFoundError):  # finished, and moved to its place
+            sizes.append(path.stat().st_size)
+    return max(sizes)
 
 
 def leftovers(store: LayoutStore) -> list[str]:
