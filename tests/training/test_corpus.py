@@ -149,3 +149,4 @@ def test_at_the_command_line(store, nine, tmp_path):
     done = run_cli([*train, "--dataset", "corpus:v1", *place], home, cwd=here, timeout_s=200)
     assert done.code == 0, done.stderr
     assert "dataset: corpus:v1, checked, by" in done.stderr
+    shutil.rmtree(home)

@@ -143,6 +143,7 @@ def test_what_cannot_be_taken(tiny, clips, tmp_path):
     with pytest.raises(InvalidModel, match="no checkpoint yet"):
         add_run(store, Reference.parse("runs/ann:v2"), tmp_path / "run", NONE)
     shutil.rmtree(tmp_path / "run")
+    shutil.rmtree(store.root)
 
 
 def _keys(directory):
