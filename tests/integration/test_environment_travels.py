@@ -198,3 +198,42 @@ def test_goes_on_after_it_was_killed(made: Path, tmp_path: Path) -> None:
     check = subprocess.run([target / "bin" / "python", "-I", "-m", "pip", "check"])
     assert check.returncode == 0
     assert not (tmp_path / ".venv.wheels").exists()
+
+
+def test_the_signature_is_checked_first_if_it_is_known_who_may_sign(
+    made: Path, tmp_path: Path
+) -> None:
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("ssh-keygen is not installed")
+    for name in ("key", "other"):
+        make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]
+        subprocess.run([*make, str(tmp_path / name)], check=True)
+    trust, strangers = tmp_path / "trust", tmp_path / "strangers"
+    trust.write_text(f"alice {(tmp_path / 'key.pub').read_text()}")
+    strangers.write_text(f"bob {(tmp_path / 'other.pub').read_text()}")
+    stick, target = tmp_path / "stick", tmp_path / "venv"
+    args = ["bundle", TAG, "-o", stick, "--sign", tmp_path / "key"]
+    assert run_cli(args, made / "home", timeout_s=120).code == 0
+    good = install(stick, target, "--dry-run", "--trust", trust)
+    assert (good.returncode, "signed by alice" in good.stderr) == (0, True), good.stderr
+    assert install(stick, target, "--dry-run", "--trust", strangers).returncode == 4
+    unsigned = install(made / "stick", target, "--dry-run", "--trust", trust)
+    assert (unsigned.returncode, "not signed" in unsigned.stderr) == (4, True)
+    (stick / "SHA256SUMS").write_bytes((stick / "SHA256SUMS").read_bytes() + b"x")
+    changed = install(stick, target, "--dry-run", "--trust", trust)
+    assert (changed.returncode, "signature" in changed.stderr) == (4, True)
+    assert not target.exists()
+
+
+def test_several_sticks_and_parts(made: Path, tmp_path: Path) -> None:
+    args = ["bundle", TAG, "-o", tmp_path / "out", "--volume-size", "6MB", "--max-file-size", "1MB"]
+    assert run_cli(args, made / "home", timeout_s=120).code == 0
+    first, second = sorted((tmp_path / "out").iterdir())
+    assert (first / "parts").is_dir() or (second / "parts").is_dir()
+    target = tmp_path / "venv"
+    both = install(first, target, second, first, "--dry-run")
+    assert both.returncode == 0, both.stderr
+    alone = install(first, target, "--dry-run")
+    assert (alone.returncode, "on stick 2 of 2" in alone.stderr) == (3, True), alone.stderr
+    mixed = install(first, target, first, made / "stick", "--dry-run")
+    assert (mixed.returncode, "of another bundle" in mixed.stderr) == (4, True), mixed.stderr

@@ -20,8 +20,9 @@ from xttsreg.content.environment import (
     build_environment,
 )
 from xttsreg.content.manifest import MANIFEST_TYPE
-from xttsreg.errors import IntegrityError
+from xttsreg.errors import AlreadyExists, IntegrityError
 from xttsreg.ops.copy import select
+from xttsreg.ops.naming import require_same_names
 from xttsreg.ops.sbom import NOT_STATED, packages_of
 from xttsreg.ops.smallfiles import small_files
 from xttsreg.stores.base import read_manifest
@@ -101,3 +102,15 @@ def test_a_wheel_that_is_none_is_named(tmp_path: Path) -> None:
     store = with_environment(LayoutStore.create(tmp_path / "s"), {"x-1-py3-none-any.whl": b"no"})
     with pytest.raises(IntegrityError, match="x-1-py3-none-any.whl"):
         packages_of(store, read_manifest(store, store.tags()[TAG]))
+
+
+def test_a_newer_environment_takes_the_name_of_the_one_before(
+    both: LayoutStore, tmp_path: Path
+) -> None:
+    newer = with_environment(
+        LayoutStore.create(tmp_path / "n"), {"z-1-py3-none-any.whl": wheel("z", "")}
+    )
+    require_same_names(both, newer.tags(), "the bundle")
+    weights = filled_store(tmp_path / "o", make_small_set(tmp_path / "ow", seed=2))
+    with pytest.raises(AlreadyExists, match="own:v1"):
+        require_same_names(both, weights.tags(), "the bundle")
