@@ -85,6 +85,7 @@ def train_command(
     if workers is not None:
         chosen["workers"] = workers
     if resume is not None:
+        _leave_network(app)
         whole = {**chosen, "model": model, "name": name, "output": output}
         _show(_resume(app, resume, _given(context, whole), accept_license), as_json)
         return
@@ -95,6 +96,7 @@ def train_command(
     from xttsreg.training.request import Request
 
     reference = _reference(str(model), app)
+    _leave_network(app)
     source = find_dataset(app.store(), chosen["dataset"])
     request = Request(
         model=reference,
@@ -110,6 +112,15 @@ def train_command(
         ask=app.ask(accept_license), progress=app.progress(), on_event=_tell(app),
     )  # fmt: skip
     _show(done, as_json)
+
+
+def _leave_network(app: App) -> None:
+    """Here and not below: it is for the whole process, for good, and before there are threads."""
+    from xttsreg.training import network
+
+    way = network.cut_off_if_possible()
+    if not app.quiet:
+        say(f"network: {network.WAYS[way]}")
 
 
 def _resume(app: App, run: str, given: dict[str, Any], accept_license: bool) -> Voice:

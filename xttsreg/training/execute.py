@@ -28,6 +28,7 @@ from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.views import check_after, checkout
 from xttsreg.stores.base import read_manifest, resolve
 from xttsreg.stores.layout import LayoutStore
+from xttsreg.training import network
 from xttsreg.training.environment import offline_environment
 from xttsreg.training.mounts import can_isolate, isolate
 from xttsreg.training.recipe import ARCHITECTURE, read_model_config
@@ -98,14 +99,16 @@ def execute(
     with _state_directory(store) as state:
         way = _check_out(store, entry, state / "view", progress)
         progress.note(f"weights: {reference.tagged}, checked, {_WAYS[way]}")
+        offline = os.environ.get(network.VARIABLE) != "hook" and network.can_cut_off()
+        progress.note(f"network: {network.WAYS['namespace' if offline else 'hook']}")
         plan = _plan(reference, entry, manifest, state, debug)
         try:
-            code = _run([program, *command[1:]], plan, isolated=way == "mount")
+            code = _run([program, *command[1:]], plan, isolated=way == "mount", offline=offline)
         finally:
             remove_links(plan)
         if way in ("hardlink", "mount"):
             check_after(store, entry)
-        _judge(plan, code, progress)
+        _judge(plan, code, offline, progress)
     return Ended(code, way)
 
 
@@ -208,7 +211,7 @@ def _plan(
     )
 
 
-def _run(command: list[str], plan: Plan, *, isolated: bool) -> int:
+def _run(command: list[str], plan: Plan, *, isolated: bool, offline: bool) -> int:
     """Run the command to its end, with the terminal's signals left to it."""
     path = plan.state / "plan.json"
     plan.save(path)
@@ -218,6 +221,8 @@ def _run(command: list[str], plan: Plan, *, isolated: bool) -> int:
         signal.signal(signal.SIGINT, before)
         if isolated:
             isolate(plan.view)
+        if offline:
+            network.cut_off()
 
     try:
         process = subprocess.Popen(command, env=_environment(path), preexec_fn=prepare)
@@ -245,7 +250,7 @@ def _environment(plan: Path) -> dict[str, str]:
     }
 
 
-def _judge(plan: Plan, code: int, progress: Progress) -> None:
+def _judge(plan: Plan, code: int, offline: bool, progress: Progress) -> None:
     """Say what was refused, by an error if the command ended over it.
 
     Raises:
@@ -263,5 +268,6 @@ def _judge(plan: Plan, code: int, progress: Progress) -> None:
     if not (plan.state / "python").exists():
         progress.note(
             "note: the command started no Python that reads PYTHONPATH (python -I, -E and -S do "
-            "not): nothing was answered from the store, and the network was open"
+            "not): nothing was answered from the store"
+            + ("" if offline else ", and the network was open")
         )

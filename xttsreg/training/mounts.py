@@ -50,9 +50,7 @@ def isolate(directory: Path) -> None:
     user, group = os.geteuid(), os.getegid()
     if libc.unshare(_CLONE_NEWNS) != 0:
         _check(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS))
-        _write("setgroups", "deny")
-        _write("uid_map", f"{user} {user} 1")
-        _write("gid_map", f"{group} {group} 1")
+        map_own_ids(user, group)
     _let_go(libc)
     _mount_read_only(libc, directory)
 
@@ -136,6 +134,13 @@ def _check(result: int) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def map_own_ids(user: int, group: int) -> None:
+    """Be who one was, in a user namespace that has just been made."""
+    _write("setgroups", "deny")
+    _write("uid_map", f"{user} {user} 1")
+    _write("gid_map", f"{group} {group} 1")
 
 
 def _write(name: str, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from xttsreg.errors import AlreadyExists, InvalidInputError
 from xttsreg.stores import durable
+from xttsreg.training import network
 from xttsreg.training.construct import construct, require_trainable
 from xttsreg.training.dataset import Limits, load_dataset
 from xttsreg.training.engine import require_engine
@@ -99,6 +100,7 @@ def _begin_record(
         "options": options.as_dict(),
         "engine": require_engine().extra,
         "resumed": [],
+        "network": network.way(),
     }
     if not resume:
         write_record(output, {**record, "state": "preparing"})
