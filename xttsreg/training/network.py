@@ -8,6 +8,7 @@ Source: unshare(2), network_namespaces(7), user_namespaces(7), netdevice(7).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -60,7 +61,8 @@ def cut_off() -> None:
 def cut_off_if_possible() -> str:
     """`cut_off` where that is permitted and wanted; the way that was taken."""
     if os.environ.get(VARIABLE) != "hook" and can_cut_off():
-        cut_off()
+        with contextlib.suppress(OSError):  # a program with threads may not make user namespaces
+            cut_off()
     return _way
 
 
