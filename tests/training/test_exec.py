@@ -53,7 +53,7 @@ def run_exec(home: Path, *args: object, prefix: list[str] | None = None, **env: 
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
@@ -119,11 +119,16 @@ def test_nothing_is_left_but_small_files(ran, home, blobs):
 
 
 def test_a_run_goes_on_with_continue_path(ran, home, clips):
+    """From the checkpoint before the one that was half written when the machine went down."""
     folder, _ = ran
     run = runs(folder)[0]
     before = {path.name for path in run.glob("best_model_*.pth")}
+    whole = (run / "best_model.pth").read_bytes()
+    (run / "checkpoint_99.pth").write_bytes(whole[: len(whole) // 2])
     done = run_recipe(home, clips, folder, "--continue_path", run)
     assert done.code == 0, done.stderr
+    assert "checkpoint_99.pth is left out: " in done.stderr
+    assert f"the run goes on from {before.copy().pop()}" in done.stderr
     assert "Model restored from step 3" in done.stderr
     assert {path.name for path in run.glob("best_model_*.pth")} != before
     assert len(runs(folder)) == 1

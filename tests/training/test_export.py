@@ -207,7 +207,8 @@ def test_a_voice_without_a_clip_wants_one(tiny, tmp_path):
 def test_a_clip_that_is_no_wav_becomes_one(clips, tmp_path, tts):
     import soundfile
 
-    from xttsreg.training.reference_clip import check_reference, keep_reference
+    from xttsreg.training.clips import check_reference
+    from xttsreg.training.reference_clip import keep_reference
 
     samples, rate = soundfile.read(str(clips / "reference.wav"), dtype="int16")
     soundfile.write(str(tmp_path / "clip.flac"), samples, rate)

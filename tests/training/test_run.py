@@ -7,10 +7,11 @@ import math
 import subprocess
 import sys
 import wave
+from pathlib import Path
 
 import pytest
 
-from xttsreg.errors import AlreadyExists, InvalidInputError, InvalidModel
+from xttsreg.errors import AlreadyExists, InvalidInputError, InvalidModel, XttsregError
 from xttsreg.training.checkpoint import load_checked, load_model_state
 from xttsreg.training.engine import require_engine
 from xttsreg.training.packages import training_pins
@@ -239,3 +240,27 @@ def test_plot(tmp_path, finished):
     plot_losses([], [], tmp_path / "none.png")
     for path in tmp_path.iterdir():
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_memory_that_runs_out_in_a_step(tiny, clips, tmp_path, monkeypatch):
+    """By a real limit: the allocator's own words do not even say 'out of memory'."""
+    resource = pytest.importorskip("resource")
+    from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTTrainer
+
+    step, before = GPTTrainer.train_step, resource.getrlimit(resource.RLIMIT_AS)
+
+    def starving(self, *args, **kwargs):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + 1_000_000
+        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+        try:
+            return step(self, *args, **kwargs)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+    monkeypatch.setattr(GPTTrainer, "train_step", starving)
+    with pytest.raises(XttsregError, match="training stopped, memory ran out: ") as caught:
+        train(tiny, quick(clips, eval_split=0), tmp_path / "run")
+    assert "half the --batch-size and twice the --grad-accum" in caught.value.hint
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["state"] == "failed"

@@ -155,6 +155,7 @@ def test_other_kinds(tmp_path: Path, body: bytes, kind: str, part: str) -> None:
         (mapping({"model": ordered(DVAE)}), "nested"),
         (mapping({"model": mapping({"x." + k: v for k, v in GPT.items()})}), "without one key"),
         (mapping(GPT), "bare state dict"),
+        (mapping({"base.gpt.h.0.lora_A.weight": tensor(2)}), "an adapter (LoRA)"),
         (mapping({"xtts." + k: v for k, v in GPT.items()}), "bare state dict"),
     ],
 )
@@ -172,7 +173,8 @@ def test_near_misses_are_explained(tmp_path: Path, body: bytes, problem: str) ->
         (b"\n <html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "LFS pointer"),
         (b"PK\x03\x04" + bytes(100), "cut off"),
-        (b'{"json": 1}', "neither"),
+        (b'{"json": 1}', "a JSON file"),
+        (b"\x0b" + bytes(7) + b'{"x": null}', "a safetensors file"),
         (bytes(100), "neither"),
         (pickle.dumps({"a": 1}), "not one of torch"),
     ],
@@ -199,6 +201,19 @@ def test_storages_are_counted(tmp_path: Path) -> None:
     assert "too short" in (short.problem or "")
     assert "absent" in (absent.problem or "")
     assert summarize(save(tmp_path / "c.pth", tensor(80), storages={"0": 320})).problem is None
+
+
+def test_an_old_file_that_is_cut_off(tmp_path: Path) -> None:
+    info = b"\x80\x02" + mapping({}) + b"."
+    head = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + info
+    file = tmp_path / "old.pth"
+    file.write_bytes(
+        head + b"\x80\x02" + tensor(80) + b"." + pickle.dumps(["0"], 2) + bytes(8 + 320)
+    )
+    got = summarize(file)
+    assert (got.kind, got.container, got.problem) == ("mel_stats", "legacy", None)
+    file.write_bytes(file.read_bytes()[:-300])
+    assert "cut off" in (summarize(file).problem or "")
 
 
 def test_other_zip_archives(tmp_path: Path) -> None:

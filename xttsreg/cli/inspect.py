@@ -19,10 +19,11 @@ from xttsreg.content.reference import Reference
 @pass_app
 def inspect_command(app: App, what: str, as_json: bool) -> None:
     """Show one weight set or voice of the store, or what a .pth file is and is good for."""
-    if what.endswith((".pth", ".pt")):
+    path = Path(what)
+    if what.endswith((".pth", ".pt")) or (path.suffix and path.is_file()):
         from xttsreg.ops.inspecting import inspect_file
 
-        value = inspect_file(Path(what), app.catalog())
+        value = inspect_file(path, app.catalog())
     else:
         from xttsreg.ops.show import describe
         from xttsreg.stores.base import resolve

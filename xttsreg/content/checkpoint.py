@@ -51,6 +51,7 @@ ALLOWED_GLOBALS = frozenset(
     }
     | {f"torch.{name}" for name in DTYPES}
 )
+_MAX_HEADER_BYTES = 100_000_000  # of a safetensors file, by its own specification
 _PARTS = (  # the first prefix that fits counts
     ("hifigan_decoder.speaker_encoder.", "speaker_encoder"),
     ("hifigan_decoder.", "hifigan_decoder"),
@@ -129,7 +130,7 @@ def summarize(path: Path) -> CheckpointSummary:
                 top, problem = read_zip(path, reader)
             else:
                 _refuse_by_head(head)
-                top, problem = read_legacy(path, reader), None
+                top, problem = read_legacy(path, reader)
                 container = "legacy"
     except (NotTorchError, PickleError) as error:
         return CheckpointSummary(
@@ -176,6 +177,10 @@ def _refuse_by_head(head: bytes) -> None:
         raise NotTorchError("the file is empty")
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise NotTorchError("a web page, not a checkpoint: an error page was saved as a file")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _MAX_HEADER_BYTES:
+        raise NotTorchError("a safetensors file: TTS loads only what torch.save has written")
+    if text.startswith((b"{", b"[")):
+        raise NotTorchError("a JSON file, not a checkpoint")
     if text.startswith(b"version https://git-lfs"):
         raise NotTorchError("a Git LFS pointer: the file itself was not downloaded")
 
@@ -240,6 +245,12 @@ def _classify(
         return "trainer", model, None
     if any(name.startswith("gpt.") for name in model):
         return "inference", model, None
+    if any(".lora_" in name or name.startswith("lora_") for name in (*model, *flat)):
+        return (
+            "unknown",
+            model or flat,
+            "an adapter (LoRA): merge it into its base's model.pth first",
+        )
     if _is_dvae(model):
         return "unknown", model, "a DVAE nested under the key 'model': nothing of it is restored"
     if model:
@@ -259,7 +270,16 @@ def _is_dvae(tensors: Mapping[str, TensorInfo]) -> bool:
 
 def _count(names: Mapping[str, TensorInfo], kind: Kind) -> dict[str, int]:
     """Tensors by part."""
+    return dict(Counter(part_of(name, kind) for name in names))
+
+
+def part_of(name: str, kind: Kind) -> str:
+    """The part of a model that a tensor belongs to; a file that holds one thing is one part.
+
+    >>> part_of("xtts.gpt.text_head.bias", "trainer")
+    'gpt'
+    """
     if kind in ("dvae", "mel_stats", "speakers"):
-        return {kind: len(names)}
-    found = (next((p for prefix, p in _PARTS if n.startswith(prefix)), "other") for n in names)
-    return dict(Counter(found))
+        return kind
+    bare = name.removeprefix("xtts.")
+    return next((part for prefix, part in _PARTS if bare.startswith(prefix)), "other")

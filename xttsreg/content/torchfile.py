@@ -31,6 +31,7 @@ DTYPES = {  # storage class: dtype and bytes of an element
     "ByteStorage": ("uint8", 1),
     "BoolStorage": ("bool", 1),
 }
+ITEM_BYTES = dict(DTYPES.values())
 
 
 class NotTorchError(Exception):
@@ -103,8 +104,8 @@ def _require_plain(path: Path, archive: zipfile.ZipFile, name: str) -> None:
         raise NotTorchError("a zip archive with two folders at its top")
 
 
-def read_legacy(path: Path, reader: Reader) -> object:
-    """The outermost object of an old checkpoint: the fourth pickle, by magic number."""
+def read_legacy(path: Path, reader: Reader) -> tuple[object, str | None]:
+    """The outermost object of an old checkpoint (the fourth pickle), and whether it is cut off."""
     with path.open("rb") as stream:
         data = io.BytesIO(stream.read(MAX_PICKLE_BYTES))
     try:
@@ -119,7 +120,9 @@ def read_legacy(path: Path, reader: Reader) -> object:
     reader.read(data)  # system information
     top = reader.read(data)
     reader.read(data)  # the storages' keys: torch reads this pickle, too
-    return top
+    storages = {found[1]: found[2] for found in map(_storage, reader.persistent) if found}
+    short = path.stat().st_size < data.tell() + sum(storages.values())
+    return top, "cut off: it is shorter than its tensors" if short else None
 
 
 def _storage(reference: Persistent) -> tuple[str, str, int] | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from xttsreg.catalog import Catalog
-from xttsreg.content.checkpoint import CheckpointSummary, summarize
+from xttsreg.content.checkpoint import CheckpointSummary, part_of, summarize
 from xttsreg.content.stream import digest_stream
-from xttsreg.errors import NotFoundError
+from xttsreg.content.torchfile import ITEM_BYTES
+from xttsreg.errors import InvalidInputError, NotFoundError
 from xttsreg.stores.durable import disk_errors
 
 # kind -> what it is, what next
@@ -49,10 +51,19 @@ def inspect_file(path: Path, catalog: Catalog) -> dict[str, Any]:
 
     Raises:
         NotFoundError: there is no such file.
+        InvalidInputError: it is a directory.
         StoreError: it cannot be read.
     """
+    if path.is_dir():
+        raise InvalidInputError(
+            f"{path}: is a directory, not a file",
+            hint=f"`xttsreg add NAME {path}` takes it as a set; give one file of it to look at it",
+        )
     if not path.is_file():
-        raise NotFoundError(f"{path}: no such file")
+        raise NotFoundError(
+            f"{path}: no such file",
+            hint="give the path of a file, or a name that `xttsreg ls` shows",
+        )
     with disk_errors(path), path.open("rb", buffering=0) as file:
         digest, _ = digest_stream(file)
         summary = summarize(path)
@@ -68,15 +79,31 @@ def inspect_file(path: Path, catalog: Catalog) -> dict[str, Any]:
         "equals": catalog.identify(digest),
         "digest": digest,
         "size_bytes": summary.size_bytes,
+        "container": summary.container,
         "problem": summary.problem,
+        "keys": [key for key in summary.top_keys if key not in summary.tensors],
         "layers": len(summary.tensors),
         "parts": dict(summary.parts),
+        "part_bytes": _part_bytes(summary),
         "dtypes": _dtypes(summary),
         "text_tokens": summary.text_tokens,
         "step": summary.step,
         "epoch": summary.epoch,
         "foreign_globals": sorted(summary.foreign_globals),
     }
+
+
+def _part_bytes(summary: CheckpointSummary) -> dict[str, int]:
+    """What the tensors of each part take, each storage counted once."""
+    found: dict[str, int] = {}
+    seen = set()
+    for name, tensor in summary.tensors.items():
+        if tensor.storage in seen:
+            continue
+        seen.add(tensor.storage)
+        part = part_of(name, summary.kind)
+        found[part] = found.get(part, 0) + math.prod(tensor.shape) * ITEM_BYTES[tensor.dtype]
+    return found
 
 
 def _dtypes(summary: CheckpointSummary) -> list[str]:

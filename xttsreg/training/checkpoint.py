@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from xttsreg.content.checkpoint import require_safe
 from xttsreg.errors import IntegrityError, InvalidModel, UnsafePickle
 from xttsreg.training.engine import config_classes, upstream_names
+from xttsreg.training.explain import memory_explained
 
 _NOT_XTTS = (
     "dvae.",
@@ -66,7 +68,7 @@ def load_checked(path: Path) -> Any:
 
     require_safe(path)
     try:
-        with safe_loading():
+        with memory_explained(f"{path.name} was read"), safe_loading():
             return torch.load(str(path), map_location="cpu")
     except pickle.UnpicklingError as error:
         raise UnsafePickle(f"{path}: {_first_line(error)}") from error
@@ -92,6 +94,21 @@ def load_model_state(path: Path) -> dict[str, Any]:
         )
     names = ((name.removeprefix("xtts."), value) for name, value in state.items())
     return {name: value for name, value in names if not name.startswith(_NOT_XTTS)}
+
+
+def check_complete(path: Path) -> None:
+    """Compare every part with its checksum: what is mapped is looked at only when it is used.
+
+    Raises:
+        IntegrityError: cut off, or not what was saved.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise IntegrityError(f"{path}: cut off, or no checkpoint: {error}") from error
+    if damaged is not None:
+        raise IntegrityError(f"{path}: {damaged} has another checksum than when it was saved")
 
 
 def save_model_state(path: Path, state: dict[str, Any], *, config: Any = None) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xttsreg.errors import InvalidDataset
+from xttsreg.errors import InvalidDataset, InvalidInputError
 
 MODEL_RATE = 22050  # Hz, the rate XTTS resamples clips to
 MIN_SECONDS = 0.5  # TTS leaves out what is shorter
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "ULAW": 8, "ALAW": 8}  # what is below 16
+_SPEAKER_HINT = "give a clip of the speaker, 3 s or longer"
 _FLOATS = ("FLOAT", "DOUBLE")
 _UNKNOWN_BYTES = 0x7FFF_0000  # a WAV written to a pipe says this, or more
 _MAX_CHUNKS = 64
@@ -128,3 +129,21 @@ def length_problem(clip: Clip, max_samples: int) -> str | None:
 def leaves(path: Path, directory: Path) -> bool:
     """Whether a path lies outside a directory by its name; links are not followed."""
     return not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(directory))
+
+
+def check_reference(path: Path) -> None:
+    """Make sure that XTTS can take its speaker from a clip.
+
+    Raises:
+        InvalidInputError: absent, not audio, or too short.
+    """
+    import soundfile
+
+    if not path.is_file():
+        raise InvalidInputError(f"{path}: no such speaker clip", hint=_SPEAKER_HINT)
+    try:
+        seconds = soundfile.info(str(path)).duration
+    except soundfile.SoundFileError as error:
+        raise InvalidInputError(f"{path}: not readable as audio", hint=_SPEAKER_HINT) from error
+    if seconds < MIN_SECONDS:
+        raise InvalidInputError(f"{path}: {seconds:.2f} s are too short", hint=_SPEAKER_HINT)

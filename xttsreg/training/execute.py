@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -39,6 +40,7 @@ from xttsreg.training.shim.weights import remove_links
 _PREFIX = "exec-"
 _HOOK = Path(__file__).resolve().parent / "shim" / "hook"
 _OWN_CHOICE = ("MPLBACKEND", "TRANSFORMERS_VERBOSITY", "TOKENIZERS_PARALLELISM")
+_OWN_FILES = re.compile(r"\S*/exec-\w+/sources-\d+")  # gone when the message is read
 _WAYS = {
     "reflink": "by reflink: the files are clones, the store is out of reach",
     "copy": "by copy: there are no reflinks here, and links would not be safe or not possible",
@@ -260,7 +262,9 @@ def _judge(plan: Plan, code: int, offline: bool, progress: Progress) -> None:
     ending = (notes.REFUSED, notes.FATAL) if code else (notes.REFUSED,)
     for note in left:
         if note.kind in ending:
-            error = XttsregError(note.message, hint=note.hint)
+            message = note.message.replace(str(plan.view), plan.model)
+            message = _OWN_FILES.sub("the recipe's files", message)
+            error = XttsregError(message, hint=note.hint)
             error.exit_code = note.exit_code
             raise error
     for line in dict.fromkeys(note.message for note in left):

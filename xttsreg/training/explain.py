@@ -9,13 +9,15 @@ from pathlib import Path
 
 from xttsreg.errors import XttsregError
 
-# torch on a GPU; torch on a CPU; C++; cuBLAS and cuDNN; the kernel, by way of torch's data loader.
+# torch on a GPU; torch on a CPU; C++; cuBLAS and cuDNN; the kernel, by way of torch's data loader;
+# the loader of libraries.
 _OUT_OF_MEMORY = (
     "out of memory",
     "allocate memory",
     "bad_alloc",
     "alloc_failed",
     "killed by signal: killed",
+    "failed to map segment",
 )
 
 
@@ -85,4 +87,4 @@ def memory_explained(doing: str) -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     """An error in one line, with its kind."""
     text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

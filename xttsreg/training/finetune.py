@@ -25,11 +25,11 @@ from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.views import check_after, checkout
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training import preflight, runs
+from xttsreg.training.clips import check_reference
 from xttsreg.training.corpus import Corpus, open_corpus, reopen_corpus
 from xttsreg.training.environment import require_training
 from xttsreg.training.explain import named_as
 from xttsreg.training.mounts import read_only
-from xttsreg.training.reference_clip import check_reference
 from xttsreg.training.register import register
 from xttsreg.training.request import Request, Voice
 from xttsreg.training.resume import read_options, require_same_engine

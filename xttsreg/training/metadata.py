@@ -165,10 +165,10 @@ def _mend_columns(line: str, columns: int) -> str:
     if not line.strip():
         return "remove the line"
     if columns > 1:
-        return "write the text once more as the third column, or name another --formatter"
+        return "write the text once more as the third column, or name another formatter"
     found = next((name for mark, name in ((",", "commas"), ("\t", "tabs")) if mark in line), "")
     used = f", not by {found}" if found else ""
-    return f"separate the columns by |{used}, or name another --formatter"
+    return f"separate the columns by |{used}, or name another formatter"
 
 
 def _check_header(path: Path, line: str) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xttsreg.errors import InvalidInputError, InvalidModel
+from xttsreg.training.clips import check_reference
 from xttsreg.training.engine import trainer_audio_config
 from xttsreg.training.options import TrainOptions, apply_overrides
-from xttsreg.training.reference_clip import check_reference
 
 RUN_NAME = "xtts"
 EVAL_MAX_CLIPS = 256
@@ -86,7 +86,7 @@ def build_config(view: Path, options: TrainOptions, output: Path) -> Any:
         **_optimizer(options),
     )
     apply_overrides(config, options.overrides)
-    _check_test_sentences(config.test_sentences)
+    _check_test_sentences(config.test_sentences, config.languages)
     return config
 
 
@@ -168,12 +168,17 @@ def _optimizer(options: TrainOptions) -> dict[str, Any]:
     }
 
 
-def _check_test_sentences(sentences: Any) -> None:
+def _check_test_sentences(sentences: Any, languages: Any) -> None:
     """Find a missing or broken speaker now: trainer would stumble over it after an epoch."""
     wanted = {"text", "speaker_wav", "language"}
     for sentence in sentences or []:
         if not isinstance(sentence, dict) or not wanted <= set(sentence):
             raise InvalidInputError("test_sentences: each needs text, speaker_wav and language")
+        if sentence["language"] not in (*languages, "zh"):
+            raise InvalidInputError(
+                f"test_sentences: no language {sentence['language']!r}",
+                hint=f"the model knows {', '.join(languages)}",
+            )
         speakers = sentence["speaker_wav"]
         for speaker in speakers if isinstance(speakers, list) else [speakers]:
             try:

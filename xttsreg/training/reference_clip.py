@@ -8,32 +8,12 @@ from pathlib import Path
 from xttsreg.content.modelpack import REFERENCE_FILE
 from xttsreg.errors import InvalidInputError
 
-_MIN_SECONDS = 0.5  # shorter pieces give no conditioning at all
-
-
-def check_reference(path: Path) -> None:
-    """Make sure that XTTS can take its speaker from a clip.
-
-    Raises:
-        InvalidInputError: absent, not audio, or too short.
-    """
-    import soundfile
-
-    if not path.is_file():
-        raise InvalidInputError(f"{path}: no such speaker clip")
-    try:
-        seconds = soundfile.info(str(path)).duration
-    except soundfile.SoundFileError as error:
-        raise InvalidInputError(f"{path}: not readable as audio ({error})") from error
-    if seconds < _MIN_SECONDS:
-        raise InvalidInputError(f"{path}: {seconds:.2f} s are too short, give 3 s or more")
-
 
 def keep_reference(path: Path, directory: Path) -> Path:
     """Put a speaker clip into a voice's directory; a WAV keeps its bytes, others become one.
 
     Args:
-        path: Any file that `check_reference` accepts.
+        path: Any file that `clips.check_reference` accepts.
         directory: Of the voice.
 
     Returns:

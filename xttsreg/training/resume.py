@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from xttsreg import places
 from xttsreg.content.reference import Reference
 from xttsreg.errors import IntegrityError, InvalidInputError, InvalidModel, MissingDependency
-from xttsreg.training.checkpoint import load_checked
+from xttsreg.training.checkpoint import check_complete, load_checked
 from xttsreg.training.engine import require_engine
 from xttsreg.training.keeper import EXTRA
 from xttsreg.training.options import TrainOptions
@@ -63,21 +62,6 @@ def load_last(directory: Path) -> Resumed:
             continue
         return Resumed(path, content, skipped)
     return Resumed(None, None, skipped)
-
-
-def check_complete(path: Path) -> None:
-    """Compare every part with its checksum: what is mapped is looked at only when it is used.
-
-    Raises:
-        IntegrityError: cut off, or damaged.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise IntegrityError(f"{path}: cut off, or no checkpoint: {error}") from error
-    if damaged is not None:
-        raise IntegrityError(f"{path}: {damaged} has another checksum than when it was saved")
 
 
 def find_run(text: str) -> Path:

@@ -74,10 +74,10 @@ def train(
     try:
         with ExitStack() as stack:
             stack.enter_context(run_lock(output))
+            stack.enter_context(memory_explained("the run was prepared"))
             record = _begin_record(output, options, origin, resume)
             stack.enter_context(quiet(output / LOG_NAME))
             guard = stack.enter_context(offline_guard())
-            stack.enter_context(memory_explained("the run was prepared"))
             _check_device(options.device)
             prepared = _prepare(view, options, output, tell)
             trained = True  # from here on there is something to keep

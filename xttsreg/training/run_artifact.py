@@ -24,7 +24,7 @@ from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.durable import disk_errors
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training import runs
-from xttsreg.training.resume import check_complete
+from xttsreg.training.checkpoint import check_complete
 from xttsreg.training.saving import checkpoints
 
 _STATE = "io.xttsreg.run."

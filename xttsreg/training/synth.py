@@ -12,11 +12,12 @@ from typing import Any, BinaryIO
 from xttsreg.content.checkpoint import require_safe
 from xttsreg.errors import IntegrityError, InvalidInputError, InvalidModel
 from xttsreg.training.checkpoint import safe_loading
+from xttsreg.training.clips import check_reference
 from xttsreg.training.environment import prepare_environment, require_training
 from xttsreg.training.guard import offline_guard
 from xttsreg.training.languages import supported_languages
 from xttsreg.training.packages import require_language
-from xttsreg.training.reference_clip import check_reference, find_reference
+from xttsreg.training.reference_clip import find_reference
 from xttsreg.training.session import quiet
 from xttsreg.training.wav import stream_wav, write_wav
 

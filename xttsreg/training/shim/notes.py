@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from xttsreg.errors import XttsregError
+from xttsreg.training.explain import chain, first_line, out_of_memory
 from xttsreg.training.shim.plan import Plan
 
 REFUSED = "refused"  # we stopped a training: counts even if the program says that all went well
@@ -62,13 +63,18 @@ def tell(line: str) -> None:
 
 def cause(error: BaseException | None) -> XttsregError | None:
     """Find our refusal behind what a program made of it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, XttsregError):
-            return error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None
+    return next((one for one in chain(error) if isinstance(one, XttsregError)), None)
+
+
+def memory(error: BaseException) -> XttsregError | None:
+    """Say in our words that memory ran out, if it did."""
+    if not out_of_memory(error):
+        return None
+    return XttsregError(
+        f"memory ran out: {first_line(error)}",
+        hint="halve batch_size and double grad_accum_steps in the recipe, which learns the same; "
+        "fewer loader workers help the machine's own memory",
+    )
 
 
 @contextmanager
@@ -86,7 +92,7 @@ def watch_exit(plan: Plan) -> None:
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        found = cause(error)
+        found = cause(error) or memory(error)
         if found is not None:
             leave(plan, FATAL, found)
         if found is not error or plan.debug:

@@ -9,7 +9,7 @@ from functools import partial
 from xttsreg.errors import OfflineViolation
 from xttsreg.training.engine import read_audio_without_codec
 from xttsreg.training.guard import offline_guard
-from xttsreg.training.shim import downloads, legacy, notes, training
+from xttsreg.training.shim import downloads, notes, samples, training
 from xttsreg.training.shim.imports import after_import
 from xttsreg.training.shim.plan import Plan, load_plan
 
@@ -44,7 +44,7 @@ def start() -> None:
             "huggingface_hub.file_download": partial(downloads.patch_hub, plan),
             "huggingface_hub._snapshot_download": partial(downloads.patch_hub, plan),
             "torchaudio": read_audio_without_codec,
-            "TTS.tts.datasets": legacy.patch_datasets,
+            "TTS.tts.datasets": partial(samples.patch_datasets, plan),
             "TTS.utils.manage": partial(downloads.patch_manager, plan),
             "TTS.tts.layers.xtts.trainer.gpt_trainer": partial(training.patch_model, plan),
             "trainer.trainer": partial(training.patch_trainer, plan),

@@ -7,18 +7,19 @@ import functools
 import inspect
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from xttsreg.errors import InvalidModel, RestoreIncomplete
 from xttsreg.training.construct import check_fit
+from xttsreg.training.explain import memory_explained
 from xttsreg.training.proof import Proof, prove_restore
 from xttsreg.training.shim import notes
 from xttsreg.training.shim.legacy import patch_names
 from xttsreg.training.shim.plan import Plan
-from xttsreg.training.shim.restoring import keep_types, require_run
+from xttsreg.training.shim.restoring import keep_types, last_usable, require_run
+from xttsreg.training.shim.samples import check_samples, drop_mute_sentences
 from xttsreg.training.shim.weights import is_from_store, is_url, name_for, require_file
 
 _SETTINGS = {  # field of GPTArgs: the file's name in a weight set
@@ -45,7 +46,8 @@ def patch_model(plan: Plan, module: Any) -> None:
             view = _sources(plan, config.model_args)
             if view is not None:
                 check_fit(view)
-        build(self, config, *args, **kwargs)
+        with memory_explained("the model was built"):
+            build(self, config, *args, **kwargs)
         with notes.refusing(plan):
             _proofs[self] = _prove(plan, self, view) if view is not None else None
 
@@ -127,6 +129,14 @@ def table(proof: Proof) -> list[str]:
 
 def patch_trainer(plan: Plan, module: Any) -> None:
     """Check what a ``Trainer`` is about to restore, and write the proof into its folder."""
+    last = module.get_last_checkpoint
+
+    @functools.wraps(last)
+    def get_last_checkpoint(path: str) -> tuple[str, str]:
+        with notes.refusing(plan):
+            return last_usable(last, path)
+
+    module.get_last_checkpoint = get_last_checkpoint
     _patch_init(plan, module.Trainer)
     _patch_restore(plan, module.Trainer)
     _patch_fit(plan, module.Trainer)
@@ -139,19 +149,16 @@ def _patch_init(plan: Plan, trainer: Any) -> None:
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         given = inspect.signature(build).bind(self, *args, **kwargs)
         given.apply_defaults()
-        model = given.arguments["model"]
-        config, own = given.arguments["config"], getattr(model, "config", None)
-        _drop_mute_sentences(config, notes.tell)
-        if own is not config:  # in coqui-tts the model keeps a copy
-            _drop_mute_sentences(own, lambda _: None)
-        if not given.arguments["parse_command_line_args"]:  # else init_training knows more
-            _require_weights(plan, model, given.arguments["args"])
-        _building.append(model)
+        made = given.arguments
+        reads = made["parse_command_line_args"] or made["args"].continue_path
+        if not (reads or made["args"].restore_path):  # else init_training knows more
+            _check_plan(plan, made, made["args"], made["config"])
+        _building.append(made)
         try:
             build(self, *args, **kwargs)
         finally:
             _building.pop()
-        _write_proof(self, model)
+        _write_proof(self, made["model"])
 
     trainer.__init__ = init
 
@@ -170,7 +177,8 @@ def _patch_restore(plan: Plan, trainer: Any) -> None:
         with notes.refusing(plan):
             if args.restore_path:
                 require_run(plan, args.restore_path)
-        _require_weights(plan, _building[-1] if _building else None, args)
+        if _building:
+            _check_plan(plan, _building[-1], args, config)
         return result
 
     trainer.init_training = staticmethod(init_training)
@@ -184,7 +192,7 @@ def _patch_fit(plan: Plan, trainer: Any) -> None:
         try:
             fit(self)
         except Exception as error:  # the trainer's own handler turns it into exit code 1
-            found = notes.cause(error)
+            found = notes.cause(error) or notes.memory(error)
             if found is not None:
                 notes.leave(plan, notes.FATAL, found)
             raise
@@ -192,7 +200,30 @@ def _patch_fit(plan: Plan, trainer: Any) -> None:
     trainer._fit = _fit
 
 
-_building: list[Any] = []  # models of the trainers that are being made, innermost last
+_building: list[dict[str, Any]] = []  # arguments of the trainers being made, innermost last
+
+
+def _check_plan(plan: Plan, made: dict[str, Any], args: Any, config: Any) -> None:
+    """Look at all that a trainer is about to use, before the folder of the run is made.
+
+    Args:
+        plan: Of this run.
+        made: What the trainer is made from.
+        args: Its own arguments, with those of the command line.
+        config: The same.
+    """
+    model = made["model"]
+    _require_weights(plan, model, args)
+    if model not in _proofs:
+        return  # another kind of model
+    drop_mute_sentences(config, notes.tell)
+    if model.config is not config:  # in coqui-tts the model keeps a copy
+        drop_mute_sentences(model.config, lambda _: None)
+    with notes.refusing(plan):
+        check_samples(
+            config, model.xtts.tokenizer, made["train_samples"], made["eval_samples"],
+            told=_is_first_rank(),
+        )  # fmt: skip
 
 
 def _require_weights(plan: Plan, model: Any, args: Any) -> None:
@@ -212,27 +243,6 @@ def _require_weights(plan: Plan, model: Any, args: Any) -> None:
             "would be trained",
             hint="give it the path of model.pth, as the stock recipe does",
         )
-
-
-def _drop_mute_sentences(config: Any, tell: Callable[[str], None]) -> None:
-    """Leave out test sentences whose speaker does not exist.
-
-    The stock recipe names a clip of its own repository. Without it the first epoch would end in an
-    error, and the trainer would remove the run's folder.
-    """
-    sentences = getattr(config, "test_sentences", None)
-    if not isinstance(sentences, list):
-        return
-    kept = []
-    for sentence in sentences:
-        speakers = sentence.get("speaker_wav") if isinstance(sentence, dict) else None
-        speakers = speakers if isinstance(speakers, list) else [speakers]
-        missing = [name for name in speakers if name and not Path(name).is_file()]
-        if missing:
-            tell(f"xttsreg: a test sentence is left out, its speaker {missing[0]} is missing")
-        else:
-            kept.append(sentence)
-    config.test_sentences = kept
 
 
 def _write_proof(trainer: Any, model: Any) -> None:
