@@ -33,6 +33,7 @@ VERBS = {
     "pull": ("registry", "Copy a set or voice from an OCI registry."),
     "login": ("registry", "Keep a name and password for a registry."),
     "logout": ("registry", "Forget them."),
+    "serve": ("serve", "Serve the store to other machines, and show it in a browser."),
     "doctor": ("doctor", "Check machine, store and dataset before a training run."),
     "train": ("train", "Fine-tune XTTS_v2 offline and register the voice."),
     "runs": ("runs", "List the training runs and how far they came."),

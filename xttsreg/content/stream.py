@@ -109,3 +109,18 @@ def digest_stream(raw: BinaryIO, advance: Advance | None = None) -> tuple[Digest
         if advance:
             advance(size)
     return Digest.from_hex(hasher.hexdigest()), count_bytes
+
+
+def prove(raw: BinaryIO, expected: Descriptor, advance: Advance | None = None) -> None:
+    """Read all of it only to check it, in flat memory.
+
+    Raises:
+        SizeMismatch: longer or shorter than described.
+        DigestMismatch: other bytes.
+    """
+    actual, count_bytes = digest_stream(raw, advance)
+    what = f"blob {expected.digest.short}"
+    if count_bytes != expected.size_bytes:
+        raise SizeMismatch(what, expected_bytes=expected.size_bytes, actual_bytes=count_bytes)
+    if actual != expected.digest:
+        raise DigestMismatch(what, expected=expected.digest, actual=actual)

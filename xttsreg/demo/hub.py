@@ -17,12 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from xttsreg.content.hub import LARGE_BYTES, is_large
 from xttsreg.demo.faults import Fault, Request, Stage
 from xttsreg.demo.hub_wire import Server, pieces
 
 __all__ = ["Fault", "Hub", "Request", "Stage"]
-
-_LFS_SUFFIXES = (".pth", ".pt", ".bin", ".onnx", ".safetensors")
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class Hub:
         repo: ``org/name``.
         revision: The commit, 40 hex digits; ``main`` means the same.
         token: If given, first addresses want it as a bearer token.
-        lfs_bytes: Files of this size or more are large files; so are checkpoints by suffix.
+        lfs_bytes: Files of this size or more are large files; so are some by their suffix.
         other_host: Serve the large files on a second port: another host to a client.
         host: Where to listen.
     """
@@ -53,7 +52,7 @@ class Hub:
         repo: str,
         revision: str,
         token: str | None = None,
-        lfs_bytes: int = 10_000_000,
+        lfs_bytes: int = LARGE_BYTES,
         other_host: bool = False,
         host: str = "127.0.0.1",
     ) -> None:
@@ -137,7 +136,7 @@ class Hub:
 
     def is_large(self, file: Path) -> bool:
         """Whether a file is kept as a large one."""
-        return file.suffix in _LFS_SUFFIXES or file.stat().st_size >= self.lfs_bytes
+        return is_large(file.name, file.stat().st_size, limit_bytes=self.lfs_bytes)
 
     def hashes(self, file: Path) -> tuple[str, str]:
         """Sha256 and git blob SHA-1 of a file, in hex; computed once per state of the file."""

@@ -28,7 +28,7 @@ from xttsreg.content.canonical import (
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Index, Manifest
-from xttsreg.content.stream import CHUNK_BYTES, Advance, Readable, digest_stream, no_advance
+from xttsreg.content.stream import CHUNK_BYTES, Advance, Readable, no_advance, prove
 from xttsreg.errors import (
     BlobNotFound,
     IntegrityError,
@@ -137,21 +137,42 @@ class LayoutStore:
     ) -> bool:
         """Whether the blob is there and right; hashes it if no record covers it."""
         try:
-            with self.open(blob) as file:
-                status = os.fstat(file.fileno())
-                if status.st_size != blob.size_bytes:
-                    return False
-                if use_cache and self._verified.covers(blob.digest, status):
-                    advance(blob.size_bytes)
-                    return True
-                right = digest_stream(file, advance)[0] == blob.digest
+            if use_cache and (known := self.open_known(blob)):
+                known.close()
+                advance(blob.size_bytes)
+            else:
+                self.open_proven(blob, advance).close()
         except (BlobNotFound, IntegrityError, OSError):
             return False
-        if right:
-            self._verified.record(blob.digest, status)
-        else:
-            self._verified.forget(blob.digest)
-        return right
+        return True
+
+    def open_known(self, blob: Descriptor) -> BinaryIO | None:
+        """The blob's bytes if a record covers this very file; None if they want a hash first."""
+        file = self.open(blob)
+        status = os.fstat(file.fileno())
+        if status.st_size == blob.size_bytes and self._verified.covers(blob.digest, status):
+            return file
+        file.close()
+        return None
+
+    def open_proven(self, blob: Descriptor, advance: Advance = no_advance) -> BinaryIO:
+        """The blob's bytes, all of them hashed before the first one is handed out.
+
+        Raises:
+            BlobNotFound, SizeMismatch, DigestMismatch: as the names say.
+        """
+        file = self.open(blob)
+        try:
+            status = os.fstat(file.fileno())
+            prove(file, blob, advance)
+            file.seek(0)
+        except BaseException as error:
+            file.close()
+            if isinstance(error, IntegrityError):
+                self._verified.forget(blob.digest)
+            raise
+        self._verified.record(blob.digest, status)
+        return file
 
     def open(self, blob: Descriptor) -> BinaryIO:
         """The blob's bytes, not yet verified. See `base.BlobSource.open`."""
