@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
+from xttsreg.content.hashing import BackgroundHash
 from xttsreg.errors import DigestMismatch, SizeMismatch
 
-CHUNK_BYTES = 1024 * 1024
-"""Read size. Large enough that hashing, which releases the GIL above 2 KiB, dominates."""
+CHUNK_BYTES = 256 * 1024
+"""Read size. Large enough that hashing dominates, small enough to be in the core's cache still
+when it is hashed and written: a megabyte costs a quarter of the speed."""
 
 
 Advance = Callable[[int], None]
@@ -40,7 +41,7 @@ class VerifyingReader:
         self._raw = raw
         self._expected = expected
         self._what = what or f"blob {expected.digest.short}"
-        self._hash = hashlib.sha256()
+        self._hash = BackgroundHash()
         self._count_bytes = 0
 
     def read(self, size: int = -1, /) -> bytes:
@@ -79,7 +80,7 @@ class VerifyingReader:
             raise SizeMismatch(
                 self._what, expected_bytes=expected.size_bytes, actual_bytes=self._count_bytes
             )
-        actual = Digest.from_hex(self._hash.hexdigest())
+        actual = self._hash.digest()
         if actual != expected.digest:
             raise DigestMismatch(self._what, expected=expected.digest, actual=actual)
 
@@ -100,15 +101,13 @@ def read_verified(raw: Readable, expected: Descriptor, *, what: str | None = Non
 
 def digest_stream(raw: BinaryIO, advance: Advance | None = None) -> tuple[Digest, int]:
     """Digest and length in bytes of everything up to the end of the stream."""
-    hasher, buffer, count_bytes = hashlib.sha256(), bytearray(CHUNK_BYTES), 0
-    view = memoryview(buffer)
-    # readinto into one buffer: no allocation per chunk, memory stays flat whatever the size.
-    while size := raw.readinto(buffer):  # type: ignore[attr-defined]
-        hasher.update(view[:size])
-        count_bytes += size
+    hasher, count_bytes = BackgroundHash(), 0
+    while chunk := raw.read(CHUNK_BYTES):
+        hasher.update(chunk)
+        count_bytes += len(chunk)
         if advance:
-            advance(size)
-    return Digest.from_hex(hasher.hexdigest()), count_bytes
+            advance(len(chunk))
+    return hasher.digest(), count_bytes
 
 
 def prove(raw: BinaryIO, expected: Descriptor, advance: Advance | None = None) -> None:

@@ -19,8 +19,8 @@ from xttsreg.ops import licensing
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.remote.urls import HUB_URL, apply_endpoint, redact
-from xttsreg.stores.durable import BlobWriter
 from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.writer import BlobWriter
 
 FILES_AT_ONCE = 4
 

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.packs import PACK_TYPE
+from xttsreg.content.stream import CHUNK_BYTES
 from xttsreg.errors import AlreadyExists, BlobNotFound, IntegrityError, InvalidModel
 from xttsreg.ops.packing import unpack
 from xttsreg.ops.parallel import Cancel, in_parallel
@@ -20,6 +21,7 @@ from xttsreg.stores import durable, links
 from xttsreg.stores.base import read_manifest
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.stores.syncing import sync_filesystem
+from xttsreg.stores.writer import BlobWriter
 
 Mode = Literal["reflink", "hardlink", "copy"]
 _UNFINISHED = ".xttsreg-unfinished"
@@ -198,10 +200,10 @@ def _place(
             os.link(source, target, follow_symlinks=False)
             return "hardlink"
     with progress.task(label, layer.size_bytes) as advance:
-        writer = durable.BlobWriter(target, target, layer)
+        writer = BlobWriter(target, target, layer)
         try:
             with store.open(layer) as raw:
-                while chunk := raw.read(1 << 20):
+                while chunk := raw.read(CHUNK_BYTES):
                     writer.write(chunk)
                     advance(len(chunk))
             writer.finish()

@@ -29,6 +29,7 @@ from xttsreg.ops.stick import walk
 from xttsreg.stores import durable
 from xttsreg.stores.layout import LAYOUT_FILE, STATE_DIRECTORY, LayoutStore
 from xttsreg.stores.uncached import digest_past_cache
+from xttsreg.stores.writer import BlobWriter
 
 Sign = Callable[[bytes, bytes | None], bytes]
 """From the bytes of ``SHA256SUMS``, and the signature that lies there if any, to the signature."""
@@ -212,13 +213,13 @@ def _write_blob(store: LayoutStore, one: Planned, directory: Path, advance: Adva
     if partial.exists():
         # A power cut may have left anything, and some media do not go on with half a file.
         with contextlib.suppress(IntegrityError, PermissionError):
-            _fill(store, one, durable.BlobWriter(partial, target, expected, resume=True), advance)
+            _fill(store, one, BlobWriter(partial, target, expected, resume=True), advance)
             return
         partial.unlink(missing_ok=True)
-    _fill(store, one, durable.BlobWriter(partial, target, expected), advance)
+    _fill(store, one, BlobWriter(partial, target, expected), advance)
 
 
-def _fill(store: LayoutStore, one: Planned, writer: durable.BlobWriter, advance: Advance) -> None:
+def _fill(store: LayoutStore, one: Planned, writer: BlobWriter, advance: Advance) -> None:
     """Write what is still missing; what a failure leaves is for the next run."""
     try:
         advance(writer.offset_bytes)

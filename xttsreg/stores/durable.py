@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import io
 import os
 import shutil
@@ -19,14 +18,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from xttsreg.content.descriptor import Descriptor
-from xttsreg.content.digest import Digest
-from xttsreg.content.stream import CHUNK_BYTES, Advance, VerifyingReader
+from xttsreg.content.stream import Advance, VerifyingReader
 from xttsreg.errors import (
-    DigestMismatch,
     InsufficientSpace,
     IntegrityError,
     ReadOnlyMedia,
-    SizeMismatch,
     StoreError,
 )
 
@@ -175,104 +171,6 @@ def write_atomic(target: Path, data: bytes, *, temporary: Path, mode: int = 0o66
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(target.parent)
-
-
-class BlobWriter:
-    """Writes one blob: hashes while streaming, refuses what is too long, publishes at `commit`.
-
-    Args:
-        temporary: The file to write, in the same filesystem as ``target``.
-        target: Where the blob will be.
-        expected: What it must turn out to be.
-        resume: Keep and hash what ``temporary`` already holds, and go on behind it.
-    """
-
-    def __init__(
-        self, temporary: Path, target: Path, expected: Descriptor, *, resume: bool = False
-    ) -> None:
-        self._temporary, self._target, self._expected = temporary, target, expected
-        self._hash = hashlib.sha256()
-        self.offset_bytes = 0
-        self.committed = False
-        self._file = temporary.open("r+b" if resume and temporary.exists() else "w+b")
-        if resume:
-            self._take_over()
-
-    def _take_over(self) -> None:
-        while chunk := self._file.read(CHUNK_BYTES):
-            self._hash.update(chunk)
-            self.offset_bytes += len(chunk)
-        if self.offset_bytes > self._expected.size_bytes:
-            self.restart()
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append.
-
-        Raises:
-            SizeMismatch: this is more than the blob has.
-        """
-        if self.offset_bytes + len(data) > self._expected.size_bytes:
-            raise SizeMismatch(
-                self._target.name,
-                expected_bytes=self._expected.size_bytes,
-                actual_bytes=self.offset_bytes + len(data),
-            )
-        self._file.write(data)
-        self._hash.update(data)
-        self.offset_bytes += len(data)
-
-    def restart(self) -> None:
-        """Drop everything written so far."""
-        self._file.seek(0)
-        self._file.truncate()
-        self._hash = hashlib.sha256()
-        self.offset_bytes = 0
-
-    def finish(self) -> Path:
-        """Check and make durable; the file that `publish` takes.
-
-        Raises:
-            SizeMismatch, DigestMismatch: the bytes are not the blob; they are dropped, and the
-                writer may be filled again from the start.
-        """
-        try:
-            self._check()
-        except (SizeMismatch, DigestMismatch):
-            self.restart()
-            raise
-        sync_file(self._file)
-        self._file.close()
-        return self._temporary
-
-    def commit(self, *, read_only: bool = True) -> None:
-        """`finish` and `publish`."""
-        publish(self.finish(), self._target, read_only=read_only)
-        self.committed = True
-
-    def _check(self) -> None:
-        if self.offset_bytes != self._expected.size_bytes:
-            raise SizeMismatch(
-                self._target.name,
-                expected_bytes=self._expected.size_bytes,
-                actual_bytes=self.offset_bytes,
-            )
-        actual = Digest.from_hex(self._hash.hexdigest())
-        if actual != self._expected.digest:
-            raise DigestMismatch(self._target.name, expected=self._expected.digest, actual=actual)
-
-    def keep(self) -> None:
-        """Close, and leave what is there for a later `resume`."""
-        if not self._file.closed:
-            with contextlib.suppress(OSError):
-                sync_file(self._file)
-            with contextlib.suppress(OSError):  # a full disk refuses what is still in the buffer
-                self._file.close()
-
-    def discard(self) -> None:
-        """Close and remove."""
-        with contextlib.suppress(OSError):  # a full disk refuses what is still in the buffer
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
 
 
 def check_file(path: Path, expected: Descriptor, *, what: str, advance: Advance) -> None:

@@ -40,6 +40,7 @@ from xttsreg.errors import (
 from xttsreg.stores import durable, lease, links
 from xttsreg.stores.base import find_referrers
 from xttsreg.stores.verified import VerifiedCache
+from xttsreg.stores.writer import BlobWriter
 
 STATE_DIRECTORY = ".xttsreg"
 LAYOUT_FILE = "oci-layout"
@@ -259,7 +260,7 @@ class LayoutStore:
         return self.state / "partial" / digest.hex
 
     @contextlib.contextmanager
-    def resumable(self, blob: Descriptor) -> Iterator[durable.BlobWriter | None]:
+    def resumable(self, blob: Descriptor) -> Iterator[BlobWriter | None]:
         """A writer that goes on where a killed process stopped; ``None`` if the blob is there.
 
         One process at a time has it for a blob; others wait, and then find the blob.
@@ -272,7 +273,7 @@ class LayoutStore:
                     yield None
                     return
                 target = self.blob_path(blob.digest)
-                writer = durable.BlobWriter(partial, target, blob, resume=True)
+                writer = BlobWriter(partial, target, blob, resume=True)
                 try:
                     yield writer
                 finally:
@@ -281,10 +282,10 @@ class LayoutStore:
                     self._note(blob)
 
     @contextlib.contextmanager
-    def _writer(self, blob: Descriptor) -> Iterator[durable.BlobWriter]:
+    def _writer(self, blob: Descriptor) -> Iterator[BlobWriter]:
         temporary = self._held().temporary()
         with durable.disk_errors(self.root, blob.size_bytes):
-            writer = durable.BlobWriter(temporary, self.blob_path(blob.digest), blob)
+            writer = BlobWriter(temporary, self.blob_path(blob.digest), blob)
             try:
                 yield writer
             except BaseException:

@@ -7,7 +7,6 @@ cache stays out of reach; only pulling the stick empties that.
 from __future__ import annotations
 
 import errno
-import hashlib
 import mmap
 import os
 import sys
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from xttsreg.content.digest import Digest
-from xttsreg.content.stream import CHUNK_BYTES, Advance, no_advance
+from xttsreg.content.hashing import BackgroundHash
+from xttsreg.content.stream import Advance, no_advance
 
+_DIRECT_BYTES = 1024 * 1024  # nobody reads ahead of a direct read, so it had better be long
 _REFUSED = {errno.EINVAL, errno.ENOTSUP}
 
 
@@ -26,19 +27,18 @@ def digest_past_cache(path: Path, advance: Advance = no_advance) -> Digest:
     Raises:
         OSError: as the system says, bad sectors included.
     """
-    hasher = hashlib.sha256()
+    hasher = BackgroundHash()
     # A mapping is aligned to pages, as direct reading wants it.
-    with _open(path) as file, mmap.mmap(-1, CHUNK_BYTES) as buffer, memoryview(buffer) as view:
+    with _open(path) as file, mmap.mmap(-1, _DIRECT_BYTES) as buffer, memoryview(buffer) as view:
         left_bytes = os.fstat(file.fileno()).st_size
         while left_bytes > 0:
             size = file.readinto(buffer)  # type: ignore[attr-defined]
             if not size:
                 break
-            with view[:size] as read:
-                hasher.update(read)
+            hasher.update(bytes(view[:size]))
             left_bytes -= size
             advance(size)
-    return Digest.from_hex(hasher.hexdigest())
+    return hasher.digest()
 
 
 def _open(path: Path) -> IO[bytes]:
