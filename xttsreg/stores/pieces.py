@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from xttsreg.content.stream import CHUNK_BYTES, Advance, Readable, no_advance
 from xttsreg.stores.durable import sync_directory, sync_file
+from xttsreg.stores.syncing import EarlySync
 
 
 def write_at(
@@ -14,10 +16,12 @@ def write_at(
 ) -> None:
     """Write a part of a larger file at its place, durably; the rest may come in any order."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+    with os.fdopen(descriptor, "r+b") as file:
         file.seek(offset_bytes)
-        while chunk := source.read(CHUNK_BYTES):
-            file.write(chunk)
-            advance(len(chunk))
+        with contextlib.closing(EarlySync(file)) as early:
+            while chunk := source.read(CHUNK_BYTES):
+                file.write(chunk)
+                early.wrote(len(chunk))
+                advance(len(chunk))
         sync_file(file)
     sync_directory(path.parent)

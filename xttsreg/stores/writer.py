@@ -10,6 +10,7 @@ from xttsreg.content.hashing import BackgroundHash
 from xttsreg.content.stream import CHUNK_BYTES
 from xttsreg.errors import DigestMismatch, SizeMismatch
 from xttsreg.stores.durable import publish, sync_file
+from xttsreg.stores.syncing import EarlySync
 
 
 class BlobWriter:
@@ -30,6 +31,7 @@ class BlobWriter:
         self.offset_bytes = 0
         self.committed = False
         self._file = temporary.open("r+b" if resume and temporary.exists() else "w+b")
+        self._early = EarlySync(self._file)
         if resume:
             self._take_over()
 
@@ -54,6 +56,7 @@ class BlobWriter:
             )
         self._hash.update(data)  # beside the writing
         self._file.write(data)
+        self._early.wrote(len(data))
         self.offset_bytes += len(data)
 
     def restart(self) -> None:
@@ -75,6 +78,7 @@ class BlobWriter:
         except (SizeMismatch, DigestMismatch):
             self.restart()
             raise
+        self._early.close()
         sync_file(self._file)
         self._file.close()
         return self._temporary
@@ -99,12 +103,16 @@ class BlobWriter:
         """Close, and leave what is there for a later `resume`."""
         if not self._file.closed:
             with contextlib.suppress(OSError):
+                self._early.close()
+            with contextlib.suppress(OSError):
                 sync_file(self._file)
             with contextlib.suppress(OSError):  # a full disk refuses what is still in the buffer
                 self._file.close()
 
     def discard(self) -> None:
         """Close and remove."""
+        with contextlib.suppress(OSError):
+            self._early.close()
         with contextlib.suppress(OSError):  # a full disk refuses what is still in the buffer
             self._file.close()
         self._temporary.unlink(missing_ok=True)
