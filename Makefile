@@ -1,16 +1,18 @@
 # Every target makes the environment it needs, below .venv/, from nothing but Python and pip.
 # PYTHON is the interpreter to use; the training parts need 3.10 or 3.11 (TTS 0.22.0 ends there).
-# ENGINE=next has demo, test and bench use the second engine (coqui-tts), which takes 3.10 to 3.14.
+# ENGINE=next has demo, test and bench use the second engine (coqui-tts), which takes 3.12 to 3.14.
 
 ENGINE ?= stock
 ifeq ($(ENGINE),next)
 EXTRA := train-next
-PYTHONS := python3.12 python3.13 python3.14 python3.11 python3.10 python3
+PYTHONS := python3.12 python3.13 python3.14 python3
+FIRST := (3, 12)
 LAST := (3, 14)
-WANTED := 3.10 to 3.14
+WANTED := 3.12 to 3.14
 else
 EXTRA := train
 PYTHONS := python3.11 python3.10 python3
+FIRST := (3, 10)
 LAST := (3, 11)
 WANTED := 3.10 or 3.11 (TTS 0.22.0 runs on nothing newer; ENGINE=next does)
 endif
@@ -64,7 +66,7 @@ $(CORE)/.done: pyproject.toml
 
 # The constraints pin every package of the environment that the tests ran in.
 $(TRAIN)/.done: $(SOURCES)
-	@$(TRAIN_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= $(LAST))' || { \
+	@$(TRAIN_PYTHON) -c 'import sys; sys.exit(not $(FIRST) <= sys.version_info[:2] <= $(LAST))' || { \
 	  echo 'Training needs Python $(WANTED).' >&2; \
 	  echo 'Install $(firstword $(PYTHONS)) and its venv module, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/$(firstword $(PYTHONS))' >&2; \
 	  exit 8; }

@@ -35,7 +35,7 @@ def pretend(monkeypatch, python=(3, 11), **versions):
         ((3, 11), {"TTS": "1", "coqui_tts": "1"}, "overwritten", "one of xttsreg[train]", "train"),
         ((3, 12), {"TTS": "0.22.0"}, "TTS 0.22.0 needs Python 3.10 to 3.11, this is 3.12",
          "xttsreg[train-next]", "train"),
-        ((3, 15), {"coqui_tts": "0.28.0"}, "3.10 to 3.14", "another Python", "train-next"),
+        ((3, 15), {"coqui_tts": "0.28.0"}, "3.12 to 3.14", "another Python", "train-next"),
         ((3, 12), {"coqui_tts": "0.28.0"}, "needs torch, torchaudio, TTS, trainer",
          "xttsreg[train-next]", "train-next"),
     ],

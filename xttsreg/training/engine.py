@@ -70,7 +70,7 @@ NEXT = Engine(
     extra="train-next",
     tts="coqui-tts",
     trainer="coqui-tts-trainer",
-    pythons=((3, 10), (3, 14)),
+    pythons=((3, 12), (3, 14)),
     languages={"ja": _JAPANESE, "zh": (("pypinyin",),), "ko": (("ko_speech_tools",),)},
 )
 ENGINES = (STOCK, NEXT)

@@ -56,7 +56,8 @@ def _what_to_install() -> str:
     fitting = engine.suggested(gpu=capability)
     command = f"pip install 'xttsreg[{fitting.extra}]'"
     if fitting is not engine.suggested():
-        command += f", whose torch knows this GPU (compute capability {capability})"
+        first = ".".join(map(str, fitting.pythons[0]))
+        command += f" (Python {first} or newer); its torch knows this GPU, {capability}"
     return command
 
 
