@@ -19,6 +19,7 @@ from xttsreg.content.reference import Reference
 from xttsreg.errors import IntegrityError, UnsafePickle
 from xttsreg.ops.add import add
 from xttsreg.ops.bundle import bundle
+from xttsreg.ops.gate import Policy
 from xttsreg.ops.importing import import_bundle
 from xttsreg.stores.layout import LayoutStore
 
@@ -154,7 +155,7 @@ def test_a_bundle_cannot_bring_it_either(tmp_path: Path, monkeypatch: pytest.Mon
     assert problems(target) == []
     assert run_cli(["gc", "--yes", "--store", target.root], tmp_path / "home").code == 0
     assert litter(target) == []
-    import_bundle(tmp_path / "stick", target, allow_globals=["posix.system"])
+    import_bundle(tmp_path / "stick", target, policy=Policy(allow_globals=["posix.system"]))
     assert _notes(target) == ["posix.system"]
 
 

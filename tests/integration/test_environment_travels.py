@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -237,3 +238,57 @@ def test_several_sticks_and_parts(made: Path, tmp_path: Path) -> None:
     assert (alone.returncode, "on stick 2 of 2" in alone.stderr) == (3, True), alone.stderr
     mixed = install(first, target, first, made / "stick", "--dry-run")
     assert (mixed.returncode, "of another bundle" in mixed.stderr) == (4, True), mixed.stderr
+
+
+def test_the_same_trust_as_import_without_an_option(made: Path, tmp_path: Path) -> None:
+    trust = tmp_path / "trust"
+    trust.write_text("alice ssh-ed25519 AAAA\n")
+    for variable, value in (("XTTSREG_TRUST", trust), ("XTTSREG_HOME", tmp_path / "home")):
+        if variable == "XTTSREG_HOME":
+            (tmp_path / "home").mkdir()
+            trust.rename(tmp_path / "home" / "allowed_signers")
+        done = subprocess.run(
+            command(made / "stick", tmp_path / "venv", "--dry-run"), capture_output=True, text=True,
+            env={**bare(tmp_path / "venv"), variable: str(value)},
+        )  # fmt: skip
+        assert (done.returncode, "not signed" in done.stderr) == (4, True), done.stderr
+
+
+def test_trains_from_it_behind_the_gap(made: Path, tmp_path: Path) -> None:
+    """From the core environment of the stick; torch, TTS and trainer are lent by this one."""
+    for module in ("torch", "TTS", "trainer"):
+        pytest.importorskip(module, reason="needs xttsreg[train]")
+    from xttsreg.demo.clips import make_dataset
+    from xttsreg.training.environment import prepare_environment
+    from xttsreg.training.synthetic import make_weight_set
+
+    prepare_environment("cpu")
+    make_weight_set(tmp_path / "tiny")
+    make_dataset(tmp_path / "clips", clips=4)
+    home, stick, target = made / "home", tmp_path / "stick", tmp_path / "venv"
+    for args in (
+        ["add", "tiny:v1", tmp_path / "tiny"],
+        ["add", "clips:v1", tmp_path / "clips", "--dataset"],
+        ["bundle", TAG, "tiny:v1", "clips:v1", "-o", stick],
+    ):
+        done = run_cli(args, home, timeout_s=120)
+        assert done.code == 0, done.stderr
+    installed = install(stick, target)
+    assert installed.returncode == 0, installed.stderr
+    spec = importlib.util.find_spec("torch")
+    assert spec
+    assert spec.origin
+    lent = target / "lib" / f"python{PYTHON}" / "site-packages" / "lent.pth"
+    lent.write_text(str(Path(spec.origin).parents[1]))
+    where = [target / "bin" / "python", "-I", "-c", "import xttsreg; print(xttsreg.__file__)"]
+    assert subprocess.check_output(where, text=True).startswith(str(target))
+    trained = subprocess.run(
+        [*command(stick, target)[: -4], target / "bin" / "xttsreg", "train", "--model", "tiny:v1",
+         "--dataset", "clips:v1", "--name", "voice", "--language", "en", "--epochs", "1",
+         "--batch-size", "2", "--grad-accum", "1", "--eval-split", "0", "--workers", "0",
+         "--device", "cpu", "--no-samples"],
+        env=bare(target), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    assert "687 / 687 layers" in trained.stderr
+    assert trained.stdout.startswith("voice:v1@sha256:")

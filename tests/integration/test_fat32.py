@@ -52,10 +52,10 @@ def stick(image: Path, size_bytes: int = 80_000_000) -> Iterator[Path]:
         yield where
     finally:
         subprocess.run(["umount", where], check=True)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:  # fusefat writes its last blocks when it ends
-            if not subprocess.run(["pgrep", "-f", str(image)], capture_output=True).stdout:
-                break
+        deadline = time.monotonic() + 60  # fusefat writes its last blocks when it ends
+        while subprocess.run(["pgrep", "-f", str(image)], capture_output=True).stdout:
+            if time.monotonic() > deadline:
+                pytest.fail("fusefat goes on: another mount namespace has a copy of this mount")
             time.sleep(0.05)
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from support import ROOT
 
+from xttsreg.ops.trust import find_trust
+
 SOURCE = ROOT / "xttsreg" / "_stick" / "install.py"
 
 
@@ -149,3 +151,33 @@ def test_a_directory_that_is_no_bundle(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {tmp_path}: no bundle here\nnext:  ")
+
+
+def test_it_looks_for_the_trust_where_import_does(
+    installer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def both(given: Path | None = None) -> Path | None:
+        found = installer.policy_file(given, "XTTSREG_TRUST", "allowed_signers")
+        assert found == find_trust(given).allowed_signers
+        return found
+
+    for variable in ("XTTSREG_TRUST", "XTTSREG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert both() is None
+    default = find_trust.__globals__["places"].home() / "allowed_signers"
+    default.parent.mkdir(parents=True)
+    default.write_text("me ssh-ed25519 AAAA")
+    assert both() == default
+    monkeypatch.setenv("XTTSREG_HOME", str(tmp_path / "home"))
+    assert both() is None
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "allowed_signers").write_text("me ssh-ed25519 AAAA")
+    assert both() == tmp_path / "home" / "allowed_signers"
+    monkeypatch.setenv("XTTSREG_TRUST", "~/named")
+    (tmp_path / "named").write_text("me ssh-ed25519 AAAA")
+    assert both() == tmp_path / "named"
+    assert both(default) == default
+    (tmp_path / "named").write_text(" ")
+    with pytest.raises(installer.Failure, match="empty"):
+        installer.policy_file(None, "XTTSREG_TRUST", "allowed_signers")

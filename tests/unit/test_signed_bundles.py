@@ -25,6 +25,7 @@ from xttsreg.errors import (
     SigningFailed,
 )
 from xttsreg.ops.bundle import Bundled, bundle
+from xttsreg.ops.gate import Policy
 from xttsreg.ops.importing import Imported, import_bundle
 from xttsreg.ops.signing import BUNDLE_NAMESPACE, INVENTORY_NAMESPACE, SigningKey
 from xttsreg.ops.trust import Trust
@@ -95,14 +96,14 @@ def refused(
     """The import fails in this way, and the store is as it was."""
     before = tree(store.root)
     with pytest.raises(kind) as caught:
-        import_bundle(stick, store, trust=trust)
+        import_bundle(stick, store, policy=Policy(trust=trust))
     assert (caught.value.exit_code, bool(caught.value.hint)) == (4, True)
     assert (tree(store.root), leftovers(store), dict(store.tags())) == (before, [], {})
     return caught.value
 
 
 def taken(stick: Path, store: LayoutStore, trust: Trust, *, allow_older: bool = False) -> Imported:
-    return import_bundle(stick, store, trust=trust, allow_older=allow_older)
+    return import_bundle(stick, store, policy=Policy(trust=trust, allow_older=allow_older))
 
 
 # --- what is right ------------------------------------------------------------------------------

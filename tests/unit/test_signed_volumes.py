@@ -12,6 +12,7 @@ from support.ssh import allow, make_key, sign
 from xttsreg.content.bundle import PARTS, SIGNATURE, SUMS
 from xttsreg.errors import BundleMismatch, IntegrityError, OlderBundle, SignatureInvalid
 from xttsreg.ops.bundle import Media, bundle
+from xttsreg.ops.gate import Policy
 from xttsreg.ops.importing import import_bundle, import_volumes
 from xttsreg.ops.signing import BUNDLE_NAMESPACE, SigningKey
 from xttsreg.ops.trust import Trust
@@ -66,9 +67,9 @@ def resign(stick: Path, key: Path) -> None:
 def test_one_after_the_other(
     sticks: tuple[Path, Path], store: LayoutStore, trust: Trust, order: tuple[int, int]
 ) -> None:
-    first = import_bundle(sticks[order[0]], store, trust=trust)
+    first = import_bundle(sticks[order[0]], store, policy=Policy(trust=trust))
     assert (len(first.missing), dict(store.tags())) == (1, {})
-    last = import_bundle(sticks[order[1]], store, trust=trust)
+    last = import_bundle(sticks[order[1]], store, policy=Policy(trust=trust))
     assert (list(last.missing), list(store.tags())) == ([], ["new:v1"])
     assert "alice@lab" in str(first.origin) == str(last.origin)
     assert verify(store, store.entries(), use_cache=False).problems == []
@@ -80,9 +81,9 @@ def test_the_signature_of_volume_1_on_volume_2(
     shutil.copy(sticks[0] / SIGNATURE, sticks[1] / SIGNATURE)
     for policy in (trust, Trust()):
         with pytest.raises(SignatureInvalid, match="other bytes"):
-            import_bundle(sticks[1], store, trust=policy)
+            import_bundle(sticks[1], store, policy=Policy(trust=policy))
     with pytest.raises(SignatureInvalid, match="other bytes"):
-        import_volumes(sticks, store, trust=trust)
+        import_volumes(sticks, store, policy=Policy(trust=trust))
     assert list(store.blob_digests()) == []
 
 
@@ -92,15 +93,15 @@ def test_two_signers_of_one_bundle(
     right = (sticks[1] / SIGNATURE).read_bytes()
     resign(sticks[1], keys / "bob")
     with pytest.raises(SignatureInvalid, match="alice@lab.*bob@lab"):
-        import_volumes(sticks, store, trust=trust)
+        import_volumes(sticks, store, policy=Policy(trust=trust))
     assert list(store.blob_digests()) == []
-    import_bundle(sticks[0], store, trust=trust)
+    import_bundle(sticks[0], store, policy=Policy(trust=trust))
     with pytest.raises(SignatureInvalid, match="volume") as caught:
-        import_bundle(sticks[1], store, trust=trust)
+        import_bundle(sticks[1], store, policy=Policy(trust=trust))
     assert (caught.value.exit_code, bool(caught.value.hint)) == (4, True)
     assert dict(store.tags()) == {}
     (sticks[1] / SIGNATURE).write_bytes(right)
-    assert import_bundle(sticks[1], store, trust=trust).missing == []
+    assert import_bundle(sticks[1], store, policy=Policy(trust=trust)).missing == []
     assert list(store.tags()) == ["new:v1"]
 
 
@@ -110,9 +111,9 @@ def test_one_volume_is_not_signed(
 ) -> None:
     (sticks[unsigned] / SIGNATURE).unlink()
     lax = Trust(allowed_signers=trust.allowed_signers, allow_unsigned=True)
-    import_bundle(sticks[0], store, trust=lax)
+    import_bundle(sticks[0], store, policy=Policy(trust=lax))
     with pytest.raises(SignatureInvalid, match="not signed"):
-        import_bundle(sticks[1], store, trust=lax)
+        import_bundle(sticks[1], store, policy=Policy(trust=lax))
     assert dict(store.tags()) == {}
 
 
@@ -125,14 +126,14 @@ def test_parts_of_two_bundles(
     assert here.stat().st_size == other.stat().st_size
     right = here.read_bytes()
     here.write_bytes(other.read_bytes())
-    import_bundle(sticks[0], store, trust=trust)
+    import_bundle(sticks[0], store, policy=Policy(trust=trust))
     with pytest.raises(IntegrityError, match=here.name):
-        import_bundle(sticks[1], store, trust=trust)
+        import_bundle(sticks[1], store, policy=Policy(trust=trust))
     assert dict(store.tags()) == {}
     with pytest.raises(BundleMismatch, match="another bundle"):
-        import_volumes([sticks[0], made / "old" / "volume-2"], store, trust=trust)
+        import_volumes([sticks[0], made / "old" / "volume-2"], store, policy=Policy(trust=trust))
     here.write_bytes(right)
-    import_bundle(sticks[1], store, trust=trust)
+    import_bundle(sticks[1], store, policy=Policy(trust=trust))
     assert verify(store, store.entries(), use_cache=False).problems == []
 
 
@@ -141,11 +142,11 @@ def test_an_older_volume(
 ) -> None:
     """A bundle counts when all of it is there; its first volume alone blocks nothing."""
     old = [made / "old" / f"volume-{number}" for number in (1, 2)]
-    import_bundle(sticks[0], store, trust=trust)
-    import_bundle(old[0], store, trust=trust)
-    import_bundle(sticks[1], store, trust=trust)
+    import_bundle(sticks[0], store, policy=Policy(trust=trust))
+    import_bundle(old[0], store, policy=Policy(trust=trust))
+    import_bundle(sticks[1], store, policy=Policy(trust=trust))
     assert list(store.tags()) == ["new:v1"]
     with pytest.raises(OlderBundle):
-        import_bundle(old[1], store, trust=trust)
-    done = import_bundle(old[1], store, trust=trust, allow_older=True)
+        import_bundle(old[1], store, policy=Policy(trust=trust))
+    done = import_bundle(old[1], store, policy=Policy(trust=trust, allow_older=True))
     assert (done.missing, list(store.tags())) == ([], ["new:v1", "old:v1"])

@@ -209,6 +209,21 @@ def check_signature(root: Path, sums: bytes, trust: Optional[Path], revoked: Opt
                   "do not use this bundle; ask its maker", 4)  # fmt: skip
 
 
+def policy_file(given: Optional[Path], variable: str, name: str) -> Optional[Path]:
+    """What was given, else the variable, else the file in the home: as `xttsreg import` has it."""
+    homes = {"Windows": os.environ.get("LOCALAPPDATA"), "Darwin": "~/Library/Application Support"}
+    base = homes.get(platform.system(), os.environ.get("XDG_DATA_HOME")) or "~/.local/share"
+    home = os.environ.get("XTTSREG_HOME") or os.path.join(base, "xttsreg")
+    named = given or os.environ.get(variable)
+    path = Path(named or os.path.join(home, name)).expanduser()
+    if not named and not os.path.lexists(path):
+        return None
+    with contextlib.suppress(OSError):
+        if path.read_bytes().strip():
+            return path
+    raise Failure(f"{path}: empty, or not there", "it says whose signatures count: mend it", 2)
+
+
 # --- which environment ---------------------------------------------------------------------------
 
 
@@ -386,6 +401,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--environment", metavar="TAG", help="if several fit this machine")
     parser.add_argument("--dry-run", action="store_true", help="check and show, change nothing")
     options = parser.parse_args(arguments)
+    options.trust = policy_file(options.trust, "XTTSREG_TRUST", "allowed_signers")
+    options.revoked = policy_file(options.revoked, "XTTSREG_REVOKED", "revoked_keys")
     directories = [path.resolve() for path in options.sticks] or [stick]
     bundle = Bundle(directories, options.trust, options.revoked)
     for each in bundle.sticks:

@@ -37,23 +37,24 @@ def import_command(
     later. Its names appear with the last one.
     """
     from xttsreg.ops.archive import import_archive
+    from xttsreg.ops.gate import Policy
     from xttsreg.ops.importing import import_volumes
     from xttsreg.ops.trust import find_trust
 
     store, progress = app.store(create=True), app.progress()
-    policy = find_trust(trust, revoked, allow_unsigned=allow_unsigned)
+    policy = Policy(
+        trust=find_trust(trust, revoked, allow_unsigned=allow_unsigned),
+        allow_older=allow_older,
+        allow_globals=allow_globals,
+        force=force,
+    )
     stream = _archive(directories)
     if stream:
         with stream:
-            done = import_archive(
-                stream, store, what=str(directories[0]), force=force, trust=policy,
-                allow_older=allow_older, allow_globals=allow_globals, progress=progress,
-            )  # fmt: skip
+            what = str(directories[0])
+            done = import_archive(stream, store, what=what, policy=policy, progress=progress)
     else:
-        done = import_volumes(
-            directories, store, force=force, trust=policy, allow_older=allow_older,
-            allow_globals=allow_globals, progress=progress,
-        )  # fmt: skip
+        done = import_volumes(directories, store, policy=policy, progress=progress)
     refs = [] if done.missing else [f"{ref.ref}@{ref.digest}" for ref in done.bundle.refs]
     if as_json:
         print_json({"bundle_id": done.bundle.bundle_id, "refs": refs,

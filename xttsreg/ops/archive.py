@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -29,7 +29,7 @@ from xttsreg.content.stream import VerifyingReader
 from xttsreg.errors import BundleMismatch, InsufficientSpace, IntegrityError, InvalidInputError
 from xttsreg.ops.arriving import as_blob
 from xttsreg.ops.copy import Copied
-from xttsreg.ops.gate import Gate
+from xttsreg.ops.gate import CAREFUL, Gate, Policy
 from xttsreg.ops.importing import Imported, name_checked, select_bundle
 from xttsreg.ops.medium import free_bytes, limits_of
 from xttsreg.ops.naming import require_same_names
@@ -38,13 +38,11 @@ from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.reading import AGAIN, parse_index, parse_lists, prove_small
 from xttsreg.ops.smallfiles import INDEX
 from xttsreg.ops.thin import require_present
-from xttsreg.ops.trust import Trust
 from xttsreg.ops.writing import Sign
 from xttsreg.stores import durable
 from xttsreg.stores.layout import LAYOUT_FILE, LayoutStore
 from xttsreg.stores.memory import MemoryStore
 
-_ANYBODY = Trust()
 _LIST_BYTES = 64 * 1024 * 1024
 _UNPACK = "unpack it with tar, and import the directory"
 
@@ -159,10 +157,7 @@ def import_archive(
     store: LayoutStore,
     *,
     what: str,
-    force: bool = False,
-    trust: Trust = _ANYBODY,
-    allow_older: bool = False,
-    allow_globals: Collection[str] = (),
+    policy: Policy = CAREFUL,
     progress: Progress = QUIET,
 ) -> Imported:
     """Take in a bundle that `write_archive` made, reading it once from front to back.
@@ -171,27 +166,24 @@ def import_archive(
         stream: The tar.
         store: Where to.
         what: Its name, for messages.
-        force: Names that the store uses for something else are moved.
-        trust: Whose signatures count.
-        allow_older: Take a bundle that is older than one that came from the same signer before.
-        allow_globals: What pickles may name besides what XTTS's own do.
+        policy: What may come in.
         progress: Watches.
 
     Raises:
         InvalidInputError: no such archive.
         XttsregError: as `importing.import_bundle`; the store is as it was.
     """
-    gate = Gate(trust=trust, allow_older=allow_older)
+    gate = Gate(policy)
     try:
         with _open(stream, what) as tar:
             members = _members(tar, what)
             bundle = _read_lists(members, gate, what)
             gate.admit(store, bundle)
-            if not force:
+            if not policy.force:
                 require_same_names(store, _names(bundle), "the bundle")
             require_present(store, bundle, progress=progress)
             _require_space(store, bundle)
-            return _take(members, store, bundle, gate, allow_globals, progress)
+            return _take(members, store, bundle, gate, progress)
     except (tarfile.ReadError, EOFError) as error:
         raise BundleMismatch(f"{what}: not a whole tar archive ({error})", hint=AGAIN) from None
 
@@ -245,7 +237,6 @@ def _take(
     store: LayoutStore,
     bundle: Bundle,
     gate: Gate,
-    allow: Collection[str],
     progress: Progress,
 ) -> Imported:
     expected, light = bundle.volume_files(1), MemoryStore()
@@ -270,7 +261,7 @@ def _take(
         selection = select_bundle(light, bundle)
         for publish in publishers.values():
             publish()
-        name_checked(store, gate, bundle, selection, allow)
+        name_checked(store, gate, bundle, selection)
     carried = bundle.carried()
     size_bytes = sum(carried[digest] for digest in publishers)
     copied = Copied(len(publishers), size_bytes, sum(carried.values()) - size_bytes)

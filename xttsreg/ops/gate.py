@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from xttsreg.content.bundle import SUMS, Bundle
@@ -14,18 +14,37 @@ from xttsreg.ops.trust import UNSIGNED, Origin, Trust
 from xttsreg.stores.layout import LayoutStore
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What may come in, and what it may do.
+
+    Attributes:
+        trust: Whose signatures count.
+        allow_older: Take a bundle that is older than one that came from the same signer before.
+        allow_globals: What pickles may name besides what XTTS's own do; noted beside the set.
+        force: Names that the store uses for something else are moved.
+    """
+
+    trust: Trust = Trust()
+    allow_older: bool = False
+    allow_globals: Collection[str] = ()
+    force: bool = False
+
+
+CAREFUL = Policy()
+"""Signatures of anybody, and nothing else that is out of the ordinary."""
+
+
+@dataclass(slots=True)
 class Gate:
     """The rules for one volume that comes in.
 
     Attributes:
-        trust: Whose signatures count.
-        allow_older: Take a bundle that is older than one that came before.
+        policy: The rules.
         origin: Of the volume that was looked at.
     """
 
-    trust: Trust
-    allow_older: bool = False
+    policy: Policy
     origin: Origin = UNSIGNED
 
     def check(self, sums: bytes, signature: bytes | None) -> None:
@@ -34,7 +53,7 @@ class Gate:
         Raises:
             SignatureMissing, SignatureInvalid, MissingDependency: as `Trust.authenticate`.
         """
-        self.origin = self.trust.authenticate(sums, signature, BUNDLE_NAMESPACE, what=SUMS)
+        self.origin = self.policy.trust.authenticate(sums, signature, BUNDLE_NAMESPACE, what=SUMS)
 
     def admit(self, store: LayoutStore, bundle: Bundle) -> None:
         """Make sure that nobody plays back an old bundle. The lists are proven by now.
@@ -42,7 +61,7 @@ class Gate:
         Raises:
             OlderBundle: a newer one of the same key is known, and that was not asked for.
         """
-        if self.origin.signer and not self.allow_older:
+        if self.origin.signer and not self.policy.allow_older:
             received.require_newest(store, self.origin.signer, _brief(bundle))
 
     def record(self, store: LayoutStore, bundle: Bundle) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -22,19 +22,17 @@ from xttsreg.ops import globals
 from xttsreg.ops.arriving import arrival
 from xttsreg.ops.copy import Copied, Selection, copy, select
 from xttsreg.ops.diagnosis import diagnose
-from xttsreg.ops.gate import Gate, require_one_signer
+from xttsreg.ops.gate import CAREFUL, Gate, Policy, require_one_signer
 from xttsreg.ops.medium import free_bytes
 from xttsreg.ops.naming import require_same_names
 from xttsreg.ops.parts import Joined
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.reading import AGAIN, Volume, read_volume
 from xttsreg.ops.thin import require_present
-from xttsreg.ops.trust import Origin, Trust
+from xttsreg.ops.trust import Origin
 from xttsreg.stores.base import Store
 from xttsreg.stores.durable import existing_parent
 from xttsreg.stores.layout import LayoutStore
-
-_ANYBODY = Trust()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +94,7 @@ def import_bundle(
     directory: Path,
     store: LayoutStore,
     *,
-    force: bool = False,
-    trust: Trust = _ANYBODY,
-    allow_older: bool = False,
-    allow_globals: Collection[str] = (),
+    policy: Policy = CAREFUL,
     progress: Progress = QUIET,
 ) -> Imported:
     """Take a bundle in, or one volume of it.
@@ -110,10 +105,7 @@ def import_bundle(
     Args:
         directory: The bundle, or a volume.
         store: Where to.
-        force: Names that the store uses for something else are moved.
-        trust: Whose signatures count.
-        allow_older: Take a bundle that is older than one that came from the same signer before.
-        allow_globals: What pickles may name besides what XTTS's own do; noted beside the set.
+        policy: What may come in.
         progress: Watches.
 
     Raises:
@@ -127,20 +119,14 @@ def import_bundle(
         BaseMissing: what a thin bundle builds on is not in the store.
         InsufficientSpace: known before the first byte.
     """
-    return import_volumes(
-        [directory], store, force=force, trust=trust, allow_older=allow_older,
-        allow_globals=allow_globals, progress=progress,
-    )  # fmt: skip
+    return import_volumes([directory], store, policy=policy, progress=progress)
 
 
 def import_volumes(
     directories: Sequence[Path],
     store: LayoutStore,
     *,
-    force: bool = False,
-    trust: Trust = _ANYBODY,
-    allow_older: bool = False,
-    allow_globals: Collection[str] = (),
+    policy: Policy = CAREFUL,
     progress: Progress = QUIET,
 ) -> Imported:
     """`import_bundle` for several volumes of one bundle, in any order.
@@ -151,7 +137,7 @@ def import_volumes(
         BundleMismatch: they belong to different bundles; nothing was taken.
         XttsregError: as `import_bundle`.
     """
-    gates = [Gate(trust=trust, allow_older=allow_older) for _ in directories]
+    gates = [Gate(policy) for _ in directories]
     pairs = list(zip(directories, gates, strict=True))
     volumes = [read_volume(directory, check=gate.check) for directory, gate in pairs]
     for volume, gate in zip(volumes, gates, strict=True):
@@ -165,8 +151,7 @@ def import_volumes(
         {volume.number: gate.origin for volume, gate in zip(volumes, gates, strict=True)}
     )
     done = [
-        _take(volume, store, gate, force, allow_globals, progress)
-        for volume, gate in zip(volumes, gates, strict=True)
+        _take(volume, store, gate, progress) for volume, gate in zip(volumes, gates, strict=True)
     ]
     copied = Copied(
         sum(one.copied.blobs for one in done),
@@ -176,17 +161,10 @@ def import_volumes(
     return Imported(volumes[0].bundle, copied, done[-1].origin, done[-1].missing)
 
 
-def _take(
-    volume: Volume,
-    store: LayoutStore,
-    gate: Gate,
-    force: bool,
-    allow: Collection[str],
-    progress: Progress,
-) -> Imported:
+def _take(volume: Volume, store: LayoutStore, gate: Gate, progress: Progress) -> Imported:
     bundle, source = volume.bundle, _Stick(volume)
     selection = select_bundle(source, bundle)
-    if not force:
+    if not gate.policy.force:
         require_same_names(store, selection.tags, "the bundle")
     require_present(store, bundle, progress=progress)
     _require_space(source, store, selection)
@@ -194,7 +172,7 @@ def _take(
         require_present(store, bundle)  # again: from here on `gc` waits
         if bundle.volumes == 1:
             copied = _copy(source, store, selection, progress)
-            name_checked(store, gate, bundle, selection, allow)
+            name_checked(store, gate, bundle, selection)
             return Imported(bundle, copied, gate.origin)
         with arrival(store, volume) as arriving:
             arriving.note_origin(volume.number, gate.origin)  # before anything of it counts
@@ -205,19 +183,14 @@ def _take(
             missing = arriving.missing()
             if not missing:
                 require_one_signer(arriving.origins())
-                name_checked(store, gate, bundle, selection, allow)
+                name_checked(store, gate, bundle, selection)
                 arriving.close()
     return Imported(bundle, copied, gate.origin, missing)
 
 
-def name_checked(
-    store: LayoutStore,
-    gate: Gate,
-    bundle: Bundle,
-    selection: Selection,
-    allow: Collection[str],
-) -> None:
+def name_checked(store: LayoutStore, gate: Gate, bundle: Bundle, selection: Selection) -> None:
     """`globals.name_checked`; the bundle counts as received from then on."""
+    allow = gate.policy.allow_globals
     globals.name_checked(store, selection, allow, before=lambda: gate.record(store, bundle))
 
 
