@@ -10,7 +10,7 @@ import sys
 import pytest
 from support import ROOT
 
-from xttsreg.training.blank import no_random_weights
+from xttsreg.training.blank import no_random_weights, quick_build
 from xttsreg.training.checkpoint import safe_loading
 from xttsreg.training.construct import construct
 from xttsreg.training.recipe import build_config
@@ -51,6 +51,7 @@ def test_every_tensor_equals_a_stock_built_models(tiny, own, clips):
         assert tensor.dtype == stock[name].dtype, name
         assert tensor.equal(stock[name]), name
         assert tensor.requires_grad == stock[name].requires_grad, name
+        assert tensor.stride() == stock[name].stride(), name
     in_no_file = [name for name in ours if name.endswith(("attn.bias", "(attribute)"))]
     assert len(in_no_file) >= 4  # masks of transformers, mel_norms: there is something to get wrong
 
@@ -70,21 +71,40 @@ def test_what_is_random_is_left_out_and_nothing_else():
     assert not undrawn.equal(first_after(lambda: torch.nn.Conv1d(40, 40, 3)))
 
 
-def test_large_files_are_mapped_and_the_model_keeps_none_of_them(tiny, clips):
+def test_large_tensors_are_taken_from_the_file_and_never_written_back(tiny, clips):
     import torch
 
     with safe_loading():
-        mapped = torch.load(tiny / "model.pth")["model"]["gpt.mel_head.weight"]
         small = torch.load(tiny / "mel_stats.pth")
         with (tiny / "dvae.pth").open("rb") as stream:
             opened = torch.load(stream)["codebook.embed"]
-    assert is_mapped(mapped, tiny / "model.pth")
-    assert is_mapped(opened, tiny / "dvae.pth")
     assert not is_mapped(small, tiny / "mel_stats.pth")
+    assert is_mapped(opened, tiny / "dvae.pth")
     model = construct(build_config(tiny, quick(clips), tiny / "out"), tiny)
-    for tensor in every_tensor(model).values():
-        for name in ("model.pth", "dvae.pth", "mel_stats.pth"):
-            assert not is_mapped(tensor, tiny / name)
+    assert is_mapped(model.xtts.gpt.mel_head.weight, tiny / "model.pth")
+    assert not any(is_mapped(t, tiny / "mel_stats.pth") for t in every_tensor(model).values())
+    before = (tiny / "model.pth").read_bytes()
+    with torch.no_grad():
+        model.xtts.gpt.mel_head.weight.add_(1)
+    assert (tiny / "model.pth").read_bytes() == before
+
+
+def test_tensors_of_a_file_that_share_memory_are_separate_in_the_model(tmp_path):
+    import torch
+
+    both, part = torch.ones(3, 3), torch.arange(16.0)[:3]
+    state = {"one.weight": both, "two.weight": both, "one.bias": part, "two.bias": part.clone()}
+    model = torch.nn.ModuleDict({"one": torch.nn.Linear(3, 3), "two": torch.nn.Linear(3, 3)})
+    with quick_build():
+        assert str(model.load_state_dict(state)) == "<All keys matched successfully>"
+        halves = {name: value.half() for name, value in state.items()}
+        converted = torch.nn.ModuleDict({"one": torch.nn.Linear(3, 3)})
+        converted.load_state_dict(halves, strict=False)
+    assert model["one"].weight.equal(both)
+    assert model["one"].weight.data_ptr() != model["two"].weight.data_ptr()
+    assert model["one"].bias.untyped_storage().nbytes() == 12
+    assert model["two"].bias.requires_grad
+    assert converted["one"].weight.dtype == torch.float32
 
 
 def is_mapped(tensor, path):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from xttsreg.errors import IntegrityError, InvalidModel, RestoreIncomplete
-from xttsreg.training.blank import no_random_weights
-from xttsreg.training.checkpoint import load_checked, load_model_state, safe_loading
+from xttsreg.training.blank import quick_build
+from xttsreg.training.checkpoint import load_checked, load_model_state
 from xttsreg.training.explain import first_line, memory_explained
 
 TRAIN_FILES = ("model.pth", "dvae.pth", "mel_stats.pth", "vocab.json")
@@ -78,7 +78,7 @@ def construct(config: Any, view: Path) -> Any:
 
     check_fit(view)
     try:
-        with memory_explained("the model was built"), safe_loading(), no_random_weights():
+        with memory_explained("the model was built"), quick_build():
             return GPTTrainer.init_from_config(config)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, EOFError) as error:
         names = _MISMATCH.findall(str(error))
