@@ -3,5 +3,5 @@
 from benchmarks import bundles, startup, training
 
 startup.main()
-training.main()
+training.main([])
 bundles.main()

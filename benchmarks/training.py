@@ -1,10 +1,12 @@
-"""How fast a fine-tune starts: xttsreg against the stock recipe, same files, same machine.
+"""How a fine-tune starts, saves and goes on: xttsreg against the stock recipe, same files.
 
-``python -m benchmarks.training [--size tiny|full] [--rounds N] [--directory DIR]`` makes a random
-weight set with the real classes, then starts both in fresh processes in turn and measures the
-construction of the model, the time from the start of the process to the end of the first step (both
-also as processor time, which other work on the machine disturbs less), and the peak of its resident
-memory. The best of the rounds counts. For the full size: 3 GB of disk and 12 GB of memory.
+``python -m benchmarks.training [--size tiny|full] [--rounds N] [--directory DIR] [--record]`` makes
+a random weight set with the real classes, then starts both in fresh processes in turn and measures
+the construction of the model, the time from the start of the process to the end of the first step
+(both also as processor time, which other work on the machine disturbs less), and the peak of its
+resident memory; compares the first three losses; then what an epoch's end writes, and whether and
+how fast a run that was killed goes on. Medians of the rounds. For the full size: 20 GB of disk and
+12 GB of memory.
 """
 
 from __future__ import annotations
@@ -12,42 +14,35 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import results
 from benchmarks.stock import tell
 
+STEPS = 3
+CLIPS = 6  # three steps of two: an epoch of the size that is measured
 _MAKE = (
     "import sys; from pathlib import Path; from xttsreg.training.synthetic import make_weight_set;"
     " make_weight_set(Path(sys.argv[1]), size=sys.argv[2])"
 )
+Events = list[dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """One start: seconds and bytes. The construction is without the proof, the rest is with it."""
-
-    construct_s: float
-    construct_cpu_s: float
-    first_step_s: float
-    first_step_cpu_s: float
-    peak_bytes: int
-    loss: float
-
-
-def ours(view: Path, dataset: Path, output: Path) -> None:
-    """Train one step with xttsreg in this process."""
+def ours(view: Path, dataset: Path, output: Path, what: str) -> None:
+    """Train with xttsreg in this process: ``start``, ``save``, ``kill`` or ``resume``."""
     from xttsreg.training.options import TrainOptions
     from xttsreg.training.run import train
 
     options = TrainOptions(
-        dataset=dataset, epochs=2, batch_size=2, grad_accum=1, workers=0, device="cpu", lr=1e-3,
-        eval_split=0, seed=1,
+        dataset=dataset, epochs=1, batch_size=2, grad_accum=1, workers=0, device="cpu", lr=1e-3,
+        eval_split=0, seed=1, save_step=2 if what in ("kill", "resume") else 1000,
     )  # fmt: skip
     began = began_cpu = 0.0
 
@@ -63,90 +58,143 @@ def ours(view: Path, dataset: Path, output: Path) -> None:
             )
         elif event["event"] == "step":
             tell(event="step", step=event["step"], loss=event["loss"])
-            os._exit(0)
+            if (what, event["step"]) in (("start", STEPS), ("kill", STEPS)):
+                os._exit(9 if what == "kill" else 0)  # nothing is saved, nothing is closed
 
-    train(view, options, output, on_event=listen)
+    train(view, options, output, on_event=listen, resume=what == "resume")
 
 
-def measure(which: str, view: Path, dataset: Path) -> Start:
-    """Start one of the two in a fresh process."""
-    with tempfile.TemporaryDirectory(dir=view.parent) as scratch:
-        arguments = [str(view), str(dataset), str(Path(scratch) / "run")]
-        command = [sys.executable, "-m", "benchmarks.stock", *arguments, "1"]
-        if which == "ours":
-            command = [sys.executable, "-m", "benchmarks.training", "--ours", *arguments]
-        began = time.time()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+def start(which: str, view: Path, dataset: Path, output: Path, what: str) -> Events:
+    """Run one of the two in a fresh process; return what it told, seconds from its start."""
+    arguments = [str(view), str(dataset), str(output)]
+    steps = STEPS + 1 if what == "save" else STEPS
+    command = [sys.executable, "-m", "benchmarks.stock", *arguments, str(steps)]
+    if which == "ours":
+        command = [sys.executable, "-m", "benchmarks.training", "--ours", *arguments, what]
+    began = time.time()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    if done.returncode or [event["event"] for event in events] != ["model", "step"]:
+    if done.returncode != (9 if what == "kill" else 0) or "step" not in [
+        e["event"] for e in events
+    ]:
         raise RuntimeError(f"{which} ended with {done.returncode}:\n{done.stderr}")
-    built, stepped = events
-    return Start(
-        construct_s=built["construct_s"],
-        construct_cpu_s=built["construct_cpu_s"],
-        first_step_s=stepped["at"] - began,
-        first_step_cpu_s=stepped["cpu_s"],
-        peak_bytes=stepped["peak_bytes"],
-        loss=stepped["loss"],
-    )
+    return [{**event, "after_s": event["at"] - began} for event in events]
 
 
 def run(size: str, rounds: int, directory: Path) -> list[str]:
     """Measure, and return the lines of the result."""
     from xttsreg.demo.clips import make_dataset
 
-    view, dataset = directory / size, directory / "clips"
+    view, dataset, output = directory / size, directory / "clips", directory / "run"
     if not (view / "LICENSE.txt").is_file():  # written last
         subprocess.run([sys.executable, "-c", _MAKE, str(view), size], check=True)
     if not dataset.is_dir():
-        make_dataset(dataset)
-    starts: dict[str, list[Start]] = {"stock": [], "ours": []}
-    for _ in range(rounds):  # in turn, so that a slower or faster minute meets both
+        make_dataset(dataset, clips=CLIPS)
+    starts: dict[str, list[Events]] = {"stock": [], "ours": []}
+    saved: dict[str, tuple[int, int]] = {}
+    for turn in range(rounds):  # in turn, so that a slower or faster minute meets both
         for which, found in starts.items():
-            found.append(measure(which, view, dataset))
-    return report(size, starts)
+            what = "save" if turn == 0 else "start"  # the first one goes on to its checkpoint
+            found.append(start(which, view, dataset, output, what))
+            if turn == 0:
+                saved[which] = checkpoints(output)
+            shutil.rmtree(output)
+    start("ours", view, dataset, output, "kill")
+    resumed = start("ours", view, dataset, output, "resume")
+    shutil.rmtree(output)
+    return [*report(size, starts), *kept(saved), *going_on(starts["ours"][0], resumed)]
 
 
-def report(size: str, starts: dict[str, list[Start]]) -> list[str]:
-    """Return the best values and their ratios as a table."""
-    losses = {start.loss for found in starts.values() for start in found}
-    rounds = len(starts["stock"])
+def checkpoints(output: Path) -> tuple[int, int]:
+    """Names of the checkpoints below a folder, and the bytes that they take on the disk."""
+    files = [path.stat() for path in output.rglob("*.pth")]
+    return len(files), sum({file.st_ino: file.st_blocks * 512 for file in files}.values())
+
+
+def report(size: str, starts: dict[str, list[Events]]) -> list[str]:
+    """Return the medians and their ratios as a table."""
+
+    def median(which: str, kind: str, key: str) -> float:
+        first = [next(e for e in events if e["event"] == kind) for events in starts[which]]
+        return statistics.median(event[key] for event in first)
+
     lines = [
-        f"{size} set, best of {rounds}, no GPU",
-        f"{'':30}{'stock':>8}{'ours':>8}  ratio",
+        f"{size} set, median of {len(starts['stock'])}, no GPU",
+        f"{'':32}{'stock':>8}{'ours':>8}  ratio",
     ]
-    for label, name, unit in (
-        ("construction, s", "construct_s", 1.0),
-        ("construction, CPU s", "construct_cpu_s", 1.0),
-        ("start to end of step 1, s", "first_step_s", 1.0),
-        ("start to end of step 1, CPU s", "first_step_cpu_s", 1.0),
-        ("peak resident, GB", "peak_bytes", 1e9),
+    for label, kind, key, unit in (
+        ("construction, s", "model", "construct_s", 1.0),
+        ("construction, CPU s", "model", "construct_cpu_s", 1.0),
+        ("start to end of step 1, s", "step", "after_s", 1.0),
+        ("start to end of step 1, CPU s", "step", "cpu_s", 1.0),
+        ("peak resident by then, GB", "step", "peak_bytes", 1e9),
+        ("one step more, CPU s", "more", "step_s", 1.0),
     ):
-        stock, own = (
-            min(getattr(start, name) for start in starts[which]) / unit
-            for which in ("stock", "ours")
-        )
-        lines.append(f"{label:30}{stock:8.2f}{own:8.2f}  {own / stock:.2f}")
-    same = "the same in all" if len(losses) == 1 else f"DIFFERENT: {sorted(losses)}"
-    return [*lines, f"loss of the first step: {same}"]
+        if kind == "more":
+            stock, own = (further(starts[which]) for which in ("stock", "ours"))
+        else:
+            stock, own = (median(which, kind, key) / unit for which in ("stock", "ours"))
+        lines.append(f"{label:32}{stock:8.2f}{own:8.2f}  {own / stock:.2f}")
+    found = {tuple(losses(events)) for events in starts["stock"] + starts["ours"]}
+    same = (
+        f"{' '.join(map(str, *found))}, the same in all" if len(found) == 1 else f"DIFFER: {found}"
+    )
+    return [*lines, f"losses of {STEPS} steps: {same}"]
 
 
-def main() -> None:
+def further(starts: list[Events]) -> float:
+    """CPU seconds of a step after the first: that one has what a process does once."""
+    steps = [[e["cpu_s"] for e in events if e["event"] == "step"] for events in starts]
+    return statistics.median((cpu[STEPS - 1] - cpu[0]) / (STEPS - 1) for cpu in steps)
+
+
+def losses(events: Events) -> list[float]:
+    """The losses that a process told."""
+    return [event["loss"] for event in events if event["event"] == "step"]
+
+
+def kept(saved: dict[str, tuple[int, int]]) -> list[str]:
+    """What an epoch's end leaves on the disk."""
+    return [
+        f"checkpoints after an epoch, {which}: {names} names, {size / 1e9:.2f} GB"
+        for which, (names, size) in saved.items()
+    ]
+
+
+def going_on(whole: Events, resumed: Events) -> list[str]:
+    """Whether a killed run went on as if it had not been, and how long that took."""
+    step = next(event for event in resumed if event["event"] == "step")
+    same = "the same" if losses(resumed) == losses(whole)[step["step"] - 1 :] else "DIFFERENT"
+    return [
+        f"killed after step {STEPS}, went on with step {step['step']}: loss {step['loss']}, {same} "
+        "as without",
+        f"start of the resume to the end of its first step: {step['after_s']:.1f} s "
+        f"({step['cpu_s']:.1f} CPU s)",
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
     parser.add_argument("--size", choices=("tiny", "full"), default="tiny")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--directory", type=Path, help="keeps the weight set for the next time")
-    parser.add_argument("--ours", nargs=3, type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    parser.add_argument("--record", action="store_true", help="write it into RESULTS.md")
+    parser.add_argument("--ours", nargs=4, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
     if given.ours:
-        ours(*given.ours)
+        ours(*map(Path, given.ours[:3]), given.ours[3])
         return
     with tempfile.TemporaryDirectory() as scratch:
         directory = given.directory or Path(scratch)
         directory.mkdir(parents=True, exist_ok=True)
         lines = run(given.size, given.rounds, directory.absolute())
     sys.stdout.write("\n".join(lines) + "\n")
+    if given.record:
+        command = (
+            f"python -m benchmarks.training --size {given.size} --rounds {given.rounds} --record"
+        )
+        results.record(f"Training, {given.size} set", command, lines)
 
 
 if __name__ == "__main__":

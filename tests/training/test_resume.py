@@ -101,6 +101,27 @@ def test_with_processes_that_load_clips(tiny, nine, output, tmp_path):
     assert losses(go_on(tiny, options, output)[0]) == expected
 
 
+def test_a_best_model_that_was_not_written_whole_is_made_again(
+    tiny, nine, uninterrupted, output, monkeypatch
+):
+    from xttsreg.training import keeper
+
+    def cut(state, path):
+        if "best_model" in str(path):
+            raise KeyboardInterrupt
+        write_checkpoint(state, path)
+
+    options = quick(nine, **OPTIONS)
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "write_checkpoint", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny, options, output)
+    result, resumed = go_on(tiny, options, output)
+    assert resumed["epoch"] == 1
+    assert losses(result) == uninterrupted
+    assert (output / BEST_NAME).samefile(output / "best_model_8.pth")
+
+
 def test_damaged_checkpoints_are_left_out(tiny, nine, uninterrupted, output):
     options = quick(nine, **OPTIONS, keep=3)
     with pytest.raises(KeyboardInterrupt):

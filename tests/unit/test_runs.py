@@ -57,6 +57,13 @@ def test_a_run_tells_how_far_it_came(runs_home: Path, home: Path) -> None:
     table = run_cli(["runs"], home).stdout.splitlines()
     assert table[0].split()[:2] == ["RUN", "STATE"]
     assert table[1].split()[:6] == ["ann", "finished", "2", "7", "3.5000", "4.5000"]
+    assert "not registered" not in table[1]
+
+
+def test_a_finished_run_without_its_voice_says_so(runs_home: Path, home: Path) -> None:
+    make_run(runs_home / "ann")
+    [row] = run_cli(["runs"], home).stdout.splitlines()[1:]
+    assert "ann:v1 (not registered)" in row
 
 
 def test_without_runs_the_list_is_empty(home: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from xttsreg.cli.context import App, common_options, json_option, pass_app
@@ -24,8 +26,10 @@ def runs_command(app: App, as_json: bool) -> None:
         print_json(rows)
         return
     table = [
-        {**row, "loss": _loss(row["loss"]), "eval_loss": _loss(row["eval_loss"])} for row in rows
-    ]
+        {**row, "loss": _loss(row["loss"]), "eval_loss": _loss(row["eval_loss"]),
+         "voice": _voice(row)}
+        for row in rows
+    ]  # fmt: skip
     headings = {"name": "RUN", "state": "STATE", "epoch": "EPOCH", "step": "STEP", "loss": "LOSS",
                 "eval_loss": "EVAL", "voice": "VOICE", "directory": "FOLDER"}  # fmt: skip
     print_table(table, headings)
@@ -33,3 +37,9 @@ def runs_command(app: App, as_json: bool) -> None:
 
 def _loss(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
+
+
+def _voice(row: dict[str, Any]) -> str:
+    """A run that is over and whose voice is not in the store must not look like one that is."""
+    lacks = row["state"] == "finished" and row["voice"] and not row["registered"]
+    return f"{row['voice']} (not registered)" if lacks else str(row["voice"])

@@ -1,4 +1,4 @@
-"""Construction without what is thrown away: random weights, parts built twice, a second copy."""
+"""Construction without what is thrown away: random weights, and a second copy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def quick_build() -> Iterator[None]:
     `proof.prove_restore`. Large tensors stay mapped from their file, privately, until they are
     changed or moved to a GPU.
     """
-    with safe_loading(), no_random_weights(), _built_once(), _taken_over():
+    with safe_loading(), no_random_weights(), _taken_over():
         yield
 
 
@@ -54,24 +54,6 @@ def no_random_weights() -> Iterator[None]:
 
     with Undrawn():
         yield
-
-
-@contextmanager
-def _built_once() -> Iterator[None]:
-    """Leave out the parts that ``Xtts`` builds before it has a tokenizer: they are built again."""
-    from TTS.tts.models.xtts import Xtts
-
-    build = Xtts.init_models
-
-    def init_models(self: Any) -> None:
-        if self.tokenizer.tokenizer is not None:
-            build(self)
-
-    Xtts.init_models = init_models
-    try:
-        yield
-    finally:
-        Xtts.init_models = build
 
 
 @contextmanager

@@ -81,9 +81,14 @@ class Keeper:
         trainer.save_best_model = self._unless_done(self._save_best)
 
     def save_interrupted(self) -> Path | None:
-        """Save where the run was stopped; None if nothing is new, or a step was cut."""
+        """Save where the run was stopped; None if nothing is new, or there is no whole step."""
         place = self._place
-        if self._is_inside_step or place is None or place.position == self._saved:
+        if (
+            self._stop.is_urgent
+            or self._is_inside_step
+            or place is None
+            or place.position == self._saved
+        ):
             return None
         if not self._trainer.total_steps_done:
             return None  # the base is in the store
@@ -221,7 +226,7 @@ class Keeper:
         return path
 
     def _save_best(self) -> None:
-        trainer, config = self._trainer, self._trainer.config
+        trainer, config, place = self._trainer, self._trainer.config, self._place
         self._mark(Position(epoch=trainer.epochs_done + 1))
         losses = self._losses()
         kind = "train_loss"
@@ -230,10 +235,15 @@ class Keeper:
         steps = trainer.total_steps_done
         if steps <= int(config.save_best_after) or not losses[kind] < trainer.best_loss[kind]:
             return
-        trainer.best_loss = losses
+        before, trainer.best_loss = trainer.best_loss, losses
         path = self._directory / f"best_model_{steps}.pth"
-        self._write(path, losses)
-        share(path, BEST_NAME)
+        try:
+            self._write(path, losses)
+            share(path, BEST_NAME)
+        except BaseException:
+            # What is saved after this must judge this epoch anew, or its model would be lost.
+            trainer.best_loss, self._place = before, place
+            raise
         if not config.save_all_best:
             keep_newest(self._directory, "best_model", 1)
 

@@ -25,6 +25,7 @@ class Stop:
 
     def __init__(self, tell: Callable[[], None]) -> None:
         self._tell = tell
+        self.is_urgent = False  # asked twice: there is no time to save
         self._asked = self._told = False
         self._process = os.getpid()
         self._previous: dict[int, Any] = {}
@@ -56,6 +57,7 @@ class Stop:
         if os.getpid() != self._process:
             return  # a data loader's process: it ends when the run does
         if self._asked:
+            self.is_urgent = True
             raise KeyboardInterrupt
         self._asked = True
         with contextlib.suppress(RuntimeError):
