@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import wave
+from pathlib import Path
 
 import pytest
 from support import ROOT, make_small_set, never_ask, tree
@@ -95,6 +96,25 @@ def test_a_weight_set_leaves_what_only_training_needs(filled, tmp_path, capsys):
         path.name for path in (tmp_path / "out").iterdir() if path.name != "lineage.json"
     ) + ["lineage.json"]
     assert not {"dvae.pth", "mel_stats.pth"} & set(printed["files"])
+
+
+@pytest.mark.parametrize("moved", [0, 3, 5])
+def test_one_that_was_cut_off_is_made_again(filled, tmp_path, monkeypatch, moved):
+    """Wherever it was cut off: the lineage comes with the other files, not after them."""
+    out, replace = tmp_path / "out", Path.replace
+
+    def cut(self, target):
+        if Path(target).parent == out and len(list(out.iterdir())) > moved:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", cut)
+        with pytest.raises(KeyboardInterrupt):
+            export(filled, Reference.parse("own:v1"), out)
+    done = export(filled, Reference.parse("own:v1"), out)
+    assert {path.name for path in out.iterdir()} == set(done.files)
+    assert json.loads((out / "lineage.json").read_text("utf-8"))["reference"] == "own:v1"
 
 
 def test_a_set_that_cannot_speak_is_refused(tmp_path):

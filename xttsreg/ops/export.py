@@ -49,7 +49,7 @@ def export(
     Args:
         store: Where from.
         reference: A voice or a weight set.
-        directory: Must not exist, or be empty.
+        directory: Must not exist, be empty, or hold what a killed export of it has left.
         progress: Watches.
 
     Raises:
@@ -61,20 +61,18 @@ def export(
     manifest = read_manifest(store, entry)
     require_model(reference, manifest)
     _require_usable(reference, manifest)
-    mode = checkout(
-        store, entry, directory, only=lambda path: roles_of(path) != _ONLY_TRAIN, progress=progress
-    )
-    content = describe_origin(store, reference, entry, manifest)
-    found = (path for path in directory.rglob("*") if path.is_file())
-    written = sorted(path.relative_to(directory).as_posix() for path in found)
-    content["files"] = {
+    files = {
         path: {"size_bytes": layer.size_bytes, "sha256": layer.digest.hex}
-        for path, layer in manifest.files().items()
-        if path in written
+        for path, layer in sorted(manifest.files().items())
+        if roles_of(path) != _ONLY_TRAIN
     }
+    content = {**describe_origin(store, reference, entry, manifest), "files": files}
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    (directory / LINEAGE_FILE).write_text(text, encoding="utf-8", newline="\n")
-    return Exported(directory, (*written, LINEAGE_FILE), mode)
+    mode = checkout(
+        store, entry, directory, only=files.__contains__,
+        beside={LINEAGE_FILE: text.encode()}, progress=progress,
+    )  # fmt: skip
+    return Exported(directory, (*files, LINEAGE_FILE), mode)
 
 
 def describe_origin(

@@ -35,6 +35,7 @@ def checkout(
     *,
     hardlink: bool = False,
     only: Callable[[str], bool] = lambda path: True,
+    beside: Mapping[str, bytes] | None = None,
     use_cache: bool = True,
     progress: Progress = QUIET,
 ) -> Mode:
@@ -50,6 +51,7 @@ def checkout(
             writes into the store, whatever the mode says, so only for readers that are watched
             (see `check_after`).
         only: Which paths of the set to write.
+        beside: Small files that come with it, by name.
         use_cache: Believe a record of an earlier check; False finds rot that left no trace in the
             file's times, too.
         progress: Watches.
@@ -65,8 +67,9 @@ def checkout(
     files = {path: layer for path, layer in whole.items() if only(path)}
     if not files:
         raise InvalidModel(f"{entry.digest}: has no files")
+    beside = beside or {}
     with durable.disk_errors(directory):
-        _require_free(directory, files)
+        _require_free(directory, files, set(beside))
     with store.reading():
         _require(store, files, use_cache, progress)
         with durable.disk_errors(directory, sum(layer.size_bytes for layer in files.values())):
@@ -75,6 +78,9 @@ def checkout(
             try:
                 with _unfinished(directory) as partial:
                     mode = _fill(store, files, partial, hardlink, progress)
+                    for name, content in beside.items():
+                        new = partial / f"{name}.new"
+                        durable.write_atomic(partial / name, content, temporary=new)
                     _move(partial, directory)
             except BaseException:
                 if made and not any(directory.iterdir()):
@@ -83,7 +89,7 @@ def checkout(
     return mode
 
 
-def _require_free(directory: Path, files: Mapping[str, Descriptor]) -> None:
+def _require_free(directory: Path, files: Mapping[str, Descriptor], beside: set[str]) -> None:
     """The directory is absent, empty, or what a checkout of these files has begun."""
     if directory.exists() and not directory.is_dir():
         raise AlreadyExists(f"{directory}: is a file", hint=_ELSEWHERE)
@@ -91,7 +97,7 @@ def _require_free(directory: Path, files: Mapping[str, Descriptor]) -> None:
     if _UNFINISHED not in names and names:
         raise AlreadyExists(f"{directory}: not empty", hint=_ELSEWHERE)
     if not any(layer.media_type == PACK_TYPE for layer in files.values()):
-        _require_begun(directory, names, {path.partition("/")[0] for path in files})
+        _require_begun(directory, names, beside | {path.partition("/")[0] for path in files})
 
 
 def _require_begun(directory: Path, names: set[str], known: set[str]) -> None:
