@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import subprocess
 import sys
 
 import pytest
-from support import ROOT
+from support import ROOT, clean_environment, command, never_ask
 
+from xttsreg.catalog import Catalog
+from xttsreg.content.reference import Reference
+from xttsreg.ops.add import add
+from xttsreg.stores.layout import LayoutStore
 from xttsreg.training.blank import no_random_weights, quick_build
 from xttsreg.training.checkpoint import safe_loading
 from xttsreg.training.construct import construct
@@ -120,18 +125,57 @@ def is_mapped(tensor, path):
     return False
 
 
+# Builds a model from the store's files, and one from files that it then writes to; trains after.
+BELOW_EXEC = f"""
+{inspect.getsource(is_mapped)}
+import os, sys
+from pathlib import Path
+from benchmarks import stock
+import torch
+from huggingface_hub import snapshot_download
+from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTTrainer
+view, (own, clips, out) = Path(snapshot_download("coqui/XTTS-v2")), map(Path, sys.argv[1:4])
+before = torch.random.get_rng_state()
+for folder in (view, own):
+    model = GPTTrainer.init_from_config(stock.build_config(folder, clips, out))
+    mapped = is_mapped(model.xtts.gpt.mel_head.weight, folder / "model.pth")
+    print(mapped, os.access(folder / "model.pth", os.W_OK))
+print(torch.random.get_rng_state().equal(before), flush=True)
+torch.save(dict(model=model.xtts.state_dict()), own / "model.pth")
+stock.main(own, clips, out, 3)
+"""
+
+
+def losses_told(process):
+    events = [json.loads(line) for line in process.stderr.splitlines() if line.startswith("{")]
+    return [event["loss"] for event in events if event["event"] == "step"]
+
+
 def test_the_first_losses_equal_stocks(tiny, own, clips, tmp_path):
-    """A plain script without xttsreg, in a process of its own, gives the same numbers."""
-    stock = subprocess.run(
-        [sys.executable, "-m", "benchmarks.stock", own, clips, tmp_path / "stock", "3"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    events = [json.loads(line) for line in stock.stderr.splitlines() if line.startswith("{")]
-    theirs = [event["loss"] for event in events if event["event"] == "step"]
-    assert len(theirs) == 3, stock.stderr
+    """A plain script in a process of its own gives the same numbers, below ``exec`` as well."""
+
+    def run(*arguments):
+        return subprocess.run(
+            [*arguments, own, clips, tmp_path / "stock", "3"],
+            cwd=ROOT,
+            env={**clean_environment(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    theirs = losses_told(run(sys.executable, "-m", "benchmarks.stock"))
+    assert len(theirs) == 3
     result = train(tiny, quick(clips, eval_split=0, seed=1), tmp_path / "ours")
     assert [loss.loss for loss in result.step_losses] == theirs
     shutil.rmtree(tmp_path / "ours")
+    store = LayoutStore.create(tmp_path / "home" / "store")
+    add(store, Reference.parse("own:v1"), tiny, Catalog([]), ask=never_ask)
+    below = run(*command("exec", "--", sys.executable, "-c", BELOW_EXEC))
+    assert losses_told(below) == theirs, below.stderr
+    told = [line for line in below.stdout.splitlines() if line.startswith(("True", "False"))]
+    *models, nothing_drawn = told
+    assert nothing_drawn == "True"
+    for mapped, writable in map(str.split, models):
+        assert mapped != writable
+    shutil.rmtree(tmp_path / "home")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from xttsreg.training.checkpoint import safe_loading
@@ -23,14 +24,17 @@ _DRAWS = {
 
 
 @contextmanager
-def quick_build() -> Iterator[None]:
+def quick_build(may_map: Callable[[Path], bool] = lambda _: True) -> Iterator[None]:
     """Let a ``GPTTrainer`` be built in here in a fraction of the time, with the same tensors.
 
     Only for one whose tensors are all loaded from files while it is built, and are proved then: see
     `proof.prove_restore`. Large tensors stay mapped from their file, privately, until they are
     changed or moved to a GPU.
+
+    Args:
+        may_map: Whether nobody will write to a file while the model lives. The others are read.
     """
-    with safe_loading(), no_random_weights(), _taken_over():
+    with safe_loading(may_map), no_random_weights(), _taken_over():
         yield
 
 

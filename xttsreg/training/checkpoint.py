@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,14 @@ _MAP_FROM_BYTES = 1 << 20
 
 
 @contextmanager
-def safe_loading() -> Iterator[None]:
+def safe_loading(may_map: Callable[[Path], bool] = lambda _: True) -> Iterator[None]:
     """Make every ``torch.load`` inside, TTS's own included, use ``weights_only=True``.
 
     The four config classes of upstream's model.pth are the only exception. Large files are
     memory-mapped, so that they are read once, straight to where their values go.
+
+    Args:
+        may_map: Asked before a large file is mapped; if not, it is read.
     """
     import torch
 
@@ -44,7 +47,7 @@ def safe_loading() -> Iterator[None]:
         path = _mappable(source)
         if path is None:
             return plain_load(source, *args, **kwargs)
-        return plain_load(str(path), *args, **{**kwargs, "mmap": True})
+        return plain_load(str(path), *args, **{**kwargs, "mmap": may_map(path)})
 
     torch.load = load
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -12,6 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from xttsreg.errors import InvalidModel, RestoreIncomplete
+from xttsreg.training.blank import quick_build
 from xttsreg.training.construct import check_fit
 from xttsreg.training.explain import memory_explained
 from xttsreg.training.proof import Proof, prove_restore
@@ -46,12 +48,20 @@ def patch_model(plan: Plan, module: Any) -> None:
             view = _sources(plan, config.model_args)
             if view is not None:
                 check_fit(view)
-        with memory_explained("the model was built"):
+        # what a gpt_checkpoint of the recipe's own holds, nobody proves
+        is_quick = view is not None and not config.model_args.gpt_checkpoint
+        way = quick_build(_is_fixed) if is_quick else contextlib.nullcontext()
+        with memory_explained("the model was built"), way:
             build(self, config, *args, **kwargs)
         with notes.refusing(plan):
             _proofs[self] = _prove(plan, self, view) if view is not None else None
 
     trainer.__init__ = init
+
+
+def _is_fixed(path: Path) -> bool:
+    """Whether the recipe cannot write to a file: what is mapped from it would change with it."""
+    return not os.access(path, os.W_OK)
 
 
 def _patch_args(plan: Plan, args_class: Any) -> None:
