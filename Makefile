@@ -1,5 +1,5 @@
 # Every target makes the environment it needs, below .venv/, from nothing but Python and pip.
-# PYTHON is the interpreter to use; the training parts need 3.10 or 3.11 (TTS 0.22.0 ends there).
+# PYTHON is the interpreter to use; the training parts need 3.11 (TTS 0.22.0 ends there).
 # ENGINE=next has demo, test and bench use the second engine (coqui-tts), which takes 3.12 to 3.14.
 
 ENGINE ?= stock
@@ -11,10 +11,10 @@ LAST := (3, 14)
 WANTED := 3.12 to 3.14
 else
 EXTRA := train
-PYTHONS := python3.11 python3.10 python3
-FIRST := (3, 10)
+PYTHONS := python3.11 python3
+FIRST := (3, 11)
 LAST := (3, 11)
-WANTED := 3.10 or 3.11 (TTS 0.22.0 runs on nothing newer; ENGINE=next does)
+WANTED := 3.11 (TTS 0.22.0 with our pins runs on no other; ENGINE=next does)
 endif
 PYTHON ?= $(firstword $(foreach p,$(PYTHONS),$(if $(shell $(p) -c 'import venv' 2>/dev/null && echo yes),$(p))))
 TRAIN_PYTHON ?= $(PYTHON)

@@ -1,12 +1,15 @@
 """How a fine-tune starts, saves and goes on: xttsreg against the stock recipe, same files.
 
+Three ways: the stock recipe's code as it is, ``xttsreg train``'s, and the stock code below
+``xttsreg exec``, which includes its check of the weights.
+
 ``python -m benchmarks.training [--size tiny|full] [--rounds N] [--directory DIR] [--record]`` makes
-a random weight set with the real classes, then starts both in fresh processes in turn and measures
+a random weight set with the real classes, then starts all in fresh processes in turn and measures
 the construction of the model, the time from the start of the process to the end of the first step
 (both also as processor time, which other work on the machine disturbs less), and the peak of its
-resident memory; compares the first three losses; then what an epoch's end writes, and whether and
-how fast a run that was killed goes on. Medians of the rounds. For the full size: 20 GB of disk and
-12 GB of memory.
+resident memory; compares the first three losses; then measures what an epoch's end writes, and
+whether and how fast a run that was killed goes on. Medians of the rounds. For the full size: 20 GB
+of disk and 12 GB of memory.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,12 @@ CLIPS = 6  # three steps of two: an epoch of the size that is measured
 _MAKE = (
     "import sys; from pathlib import Path; from xttsreg.training.synthetic import make_weight_set;"
     " make_weight_set(Path(sys.argv[1]), size=sys.argv[2])"
+)
+# The stock code, on the files that a recipe gets.
+_RECIPE = (
+    "import sys; from pathlib import Path; from benchmarks import stock;"
+    " from huggingface_hub import snapshot_download as view;"
+    " stock.main(*map(Path, [view('coqui/XTTS-v2'), *sys.argv[1:3]]), int(sys.argv[3]))"
 )
 Events = list[dict[str, Any]]
 
@@ -65,12 +75,15 @@ def ours(view: Path, dataset: Path, output: Path, what: str) -> None:
 
 
 def start(which: str, view: Path, dataset: Path, output: Path, what: str) -> Events:
-    """Run one of the two in a fresh process; return what it told, seconds from its start."""
+    """Run one of the three in a fresh process; return what it told, seconds from its start."""
     arguments = [str(view), str(dataset), str(output)]
     steps = STEPS + 1 if what == "save" else STEPS
     command = [sys.executable, "-m", "benchmarks.stock", *arguments, str(steps)]
-    if which == "ours":
+    if which == "train":
         command = [sys.executable, "-m", "benchmarks.training", "--ours", *arguments, what]
+    elif which == "exec":
+        place = ["--store", str(view.parent / "store"), "--", sys.executable, "-c", _RECIPE]
+        command = [sys.executable, "-m", "xttsreg", "exec", *place, *arguments[1:], str(steps)]
     began = time.time()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
@@ -90,7 +103,9 @@ def run(size: str, rounds: int, directory: Path) -> list[str]:
         subprocess.run([sys.executable, "-c", _MAKE, str(view), size], check=True)
     if not dataset.is_dir():
         make_dataset(dataset, clips=CLIPS)
-    starts: dict[str, list[Events]] = {"stock": [], "ours": []}
+    store = ["--store", str(directory / "store"), "--accept-license"]
+    subprocess.run([sys.executable, "-m", "xttsreg", "add", "own", str(view), *store], check=True)
+    starts: dict[str, list[Events]] = {"stock": [], "train": [], "exec": []}
     saved: dict[str, tuple[int, int]] = {}
     for turn in range(rounds):  # in turn, so that a slower or faster minute meets both
         for which, found in starts.items():
@@ -99,10 +114,10 @@ def run(size: str, rounds: int, directory: Path) -> list[str]:
             if turn == 0:
                 saved[which] = checkpoints(output)
             shutil.rmtree(output)
-    start("ours", view, dataset, output, "kill")
-    resumed = start("ours", view, dataset, output, "resume")
+    start("train", view, dataset, output, "kill")
+    resumed = start("train", view, dataset, output, "resume")
     shutil.rmtree(output)
-    return [*report(size, starts), *kept(saved), *going_on(starts["ours"][0], resumed)]
+    return [*report(size, starts), *kept(saved), *going_on(starts["train"][0], resumed)]
 
 
 def checkpoints(output: Path) -> tuple[int, int]:
@@ -120,7 +135,7 @@ def report(size: str, starts: dict[str, list[Events]]) -> list[str]:
 
     lines = [
         f"{size} set, median of {len(starts['stock'])}, no GPU",
-        f"{'':32}{'stock':>8}{'ours':>8}  ratio",
+        f"{'':32}{'stock':>8}{'train':>8}  ratio{'exec':>8}  ratio",
     ]
     for label, kind, key, unit in (
         ("construction, s", "model", "construct_s", 1.0),
@@ -131,11 +146,12 @@ def report(size: str, starts: dict[str, list[Events]]) -> list[str]:
         ("one step more, CPU s", "more", "step_s", 1.0),
     ):
         if kind == "more":
-            stock, own = (further(starts[which]) for which in ("stock", "ours"))
+            stock, own, below = (further(found) for found in starts.values())
         else:
-            stock, own = (median(which, kind, key) / unit for which in ("stock", "ours"))
-        lines.append(f"{label:32}{stock:8.2f}{own:8.2f}  {own / stock:.2f}")
-    found = {tuple(losses(events)) for events in starts["stock"] + starts["ours"]}
+            stock, own, below = (median(which, kind, key) / unit for which in starts)
+        row = f"{label:32}{stock:8.2f}"
+        lines.append(row + "".join(f"{v:8.2f}  {v / stock:5.2f}" for v in (own, below)))
+    found = {tuple(losses(events)) for events in chain(*starts.values())}
     same = (
         f"{' '.join(map(str, *found))}, the same in all" if len(found) == 1 else f"DIFFER: {found}"
     )

@@ -32,8 +32,9 @@ def pretend(monkeypatch, python=(3, 11), **versions):
     [
         ((3, 11), {}, "needs TTS which", "xttsreg[train]", "train"),
         ((3, 12), {}, "needs coqui-tts", "xttsreg[train-next]", "train-next"),
+        ((3, 10), {}, "TTS needs Python 3.11, this is 3.10", "another Python", "train"),
         ((3, 11), {"TTS": "1", "coqui_tts": "1"}, "overwritten", "one of xttsreg[train]", "train"),
-        ((3, 12), {"TTS": "0.22.0"}, "TTS 0.22.0 needs Python 3.10 to 3.11, this is 3.12",
+        ((3, 12), {"TTS": "0.22.0"}, "TTS 0.22.0 needs Python 3.11, this is 3.12",
          "xttsreg[train-next]", "train"),
         ((3, 15), {"coqui_tts": "0.28.0"}, "3.12 to 3.14", "another Python", "train-next"),
         ((3, 12), {"coqui_tts": "0.28.0"}, "needs torch, torchaudio, TTS, trainer",
@@ -50,7 +51,7 @@ def test_what_is_wrong_is_said(monkeypatch, python, versions, message, hint, ext
 
 
 def test_which_one_fits():
-    assert suggested(python=(3, 10)) is suggested(python=(3, 11), gpu="9.0") is STOCK
+    assert suggested(python=(3, 11)) is suggested(python=(3, 11), gpu="9.0") is STOCK
     assert suggested(python=(3, 12)) is suggested(python=(3, 11), gpu="12.0") is NEXT
     assert suggested(python=(3, 11), gpu="[N/A]") is STOCK
 

@@ -63,7 +63,7 @@ STOCK = Engine(
     extra="train",
     tts="TTS",
     trainer="trainer",
-    pythons=((3, 10), (3, 11)),
+    pythons=((3, 11), (3, 11)),
     languages={"ja": _JAPANESE, "zh": (("pypinyin",),), "ko": (("hangul_romanize",),)},
 )
 NEXT = Engine(
@@ -105,9 +105,10 @@ def require_engine() -> Engine:
     Raises:
         MissingDependency: none, both, a part of one, or one that does not run on this Python.
     """
-    engine, here = find_engine(), sys.version_info[:2]
-    if engine is None:
-        engine = suggested()
+    found, here = find_engine(), sys.version_info[:2]
+    engine = found or suggested()
+    first, last = engine.pythons
+    if found is None and first <= here <= last:
         what = "TTS" if engine is STOCK else "coqui-tts, the engine for Python 3.12 and newer,"
         raise _missing(engine, f"training needs {what} which this Python does not have")
     if all(version_of(one.tts) for one in ENGINES):
@@ -116,12 +117,10 @@ def require_engine() -> Engine:
             "both TTS and coqui-tts are installed: they have overwritten each other's files",
             "make a new virtual environment with one of xttsreg[train] and xttsreg[train-next]",
         )
-    first, last = engine.pythons
     if not first <= here <= last:
         raise _missing(
             engine,
-            f"{engine.name} needs Python {_dotted(first)} to {_dotted(last)}, "
-            f"this is {_dotted(here)}",
+            f"{engine.name} needs Python {_span(first, last)}, this is {_dotted(here)}",
             f"make a virtual environment with another Python, or with 'xttsreg[{NEXT.extra}]'",
         )
     missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
@@ -142,6 +141,10 @@ def version_of(distribution: str) -> str | None:
 
 def _missing(engine: Engine, message: str, hint: str | None = None) -> MissingDependency:
     return MissingDependency(message, extra=engine.extra, hint=hint)
+
+
+def _span(first: tuple[int, int], last: tuple[int, int]) -> str:
+    return _dotted(first) if first == last else f"{_dotted(first)} to {_dotted(last)}"
 
 
 def _dotted(version: tuple[int, int]) -> str:
