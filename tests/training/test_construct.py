@@ -135,12 +135,10 @@ import torch
 from huggingface_hub import snapshot_download
 from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTTrainer
 view, (own, clips, out) = Path(snapshot_download("coqui/XTTS-v2")), map(Path, sys.argv[1:4])
-before = torch.random.get_rng_state()
 for folder in (view, own):
     model = GPTTrainer.init_from_config(stock.build_config(folder, clips, out))
     mapped = is_mapped(model.xtts.gpt.mel_head.weight, folder / "model.pth")
-    print(mapped, os.access(folder / "model.pth", os.W_OK))
-print(torch.random.get_rng_state().equal(before), flush=True)
+    print(mapped, os.access(folder / "model.pth", os.W_OK), flush=True)
 torch.save(dict(model=model.xtts.state_dict()), own / "model.pth")
 stock.main(own, clips, out, 3)
 """
@@ -174,8 +172,7 @@ def test_the_first_losses_equal_stocks(tiny, own, clips, tmp_path):
     below = run(*command("exec", "--", sys.executable, "-c", BELOW_EXEC))
     assert losses_told(below) == theirs, below.stderr
     told = [line for line in below.stdout.splitlines() if line.startswith(("True", "False"))]
-    *models, nothing_drawn = told
-    assert nothing_drawn == "True"
-    for mapped, writable in map(str.split, models):
+    assert len(told) == 2
+    for mapped, writable in map(str.split, told):
         assert mapped != writable
     shutil.rmtree(tmp_path / "home")
