@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from xttsreg.ops.reports import REPORT_TYPE
 from xttsreg.training.engine import require_engine
 from xttsreg.training.packages import training_pins
 from xttsreg.training.report import Story, gather_samples, write_report
@@ -88,6 +89,17 @@ def test_it_tells_everything(text, voice_store):
         f"{done.run.eval_losses[-1].loss:.4f}", f"{done.run.step_losses[0].loss:.4f}",
     ]  # fmt: skip
     assert [fact for fact in wanted if fact not in plain] == []
+
+
+def test_it_lies_beside_the_voice_in_the_store(voice_store, report, page):
+    store, done = voice_store
+    ((_, beside),) = store.referrers(done.manifest.digest)
+    assert beside.artifact_type == REPORT_TYPE
+    files = beside.files()
+    assert list(files) == ["report.html", "before.wav", "after.wav", "recording.wav", "speaker.wav"]
+    assert store.blob_path(files["report.html"].digest).read_bytes() == report.read_bytes()
+    first = base64.b64decode(page.all("audio")[0]["src"].partition(",")[2])
+    assert store.blob_path(files["before.wav"].digest).read_bytes() == first
 
 
 def test_it_needs_nothing_from_anywhere(text, page):

@@ -19,6 +19,7 @@ LAYERS = {
     "xttsreg.errors": 0,
     "xttsreg._stick": 0,  # not imported at all: a program of its own
     "xttsreg.content": 1,
+    "xttsreg.look": 1,
     "xttsreg.stores": 2,
     "xttsreg.remote": 2,
     "xttsreg.catalog": 2,

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from xttsreg.content.units import human_size as human_size
+
 
 def print_json(value: Any) -> None:
     """A JSON value, indented, for programs and curious people."""
@@ -55,18 +57,3 @@ def shortened(names: Sequence[str], count: int = 5) -> str:
 def say(line: str) -> None:
     """One line for people, on stderr."""
     click.echo(line, err=True)
-
-
-def human_size(size_bytes: int) -> str:
-    """A size for people, in powers of ten as disks are sold.
-
-    >>> human_size(1867929118)
-    '1.87 GB'
-    """
-    size, unit = float(size_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 999.5:  # what would be rounded to 1000 gets the next unit
-            break
-        size, unit = size / 1000, larger
-    digits = 0 if unit == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
-    return f"{size:.{digits}f} {unit}"

@@ -15,6 +15,7 @@ from xttsreg.serve.answers import as_json, short
 from xttsreg.serve.hub import Hub
 from xttsreg.serve.metrics import Metrics
 from xttsreg.serve.oci import Registry
+from xttsreg.serve.pages.site import Site
 from xttsreg.serve.paths import BadPath, split_path
 from xttsreg.serve.proofs import Proofs
 from xttsreg.serve.shelf import Shelf
@@ -53,6 +54,7 @@ class App:
         self.shelf, self.proofs, self.metrics = Shelf(store, catalog), Proofs(store), Metrics()
         self._hub = Hub(self.shelf, self.proofs)
         self._registry = Registry(self.shelf, self.proofs)
+        self._site = Site(self.shelf, self.proofs, locked=options.token is not None)
         self._token, self._options = Token(options.token), options
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -121,7 +123,9 @@ class App:
             return found
         if surface == "oci":
             return await self._registry.answer(request, path[1:])
-        return short(404, "there is nothing under this address\n")
+        if surface == "page":
+            return await self._site.answer(request, path[1:])
+        return await self._site.absent()
 
     async def keep_warm(self) -> None:
         """Hash in the background what has no record, now and whenever the store has changed."""

@@ -65,12 +65,14 @@ class Snapshot:
     Attributes:
         items: By ``name:tag``, sorted.
         repos: Repository to tag to item; names on the hub included.
+        names: Manifest digest to its items: one manifest may have several names.
         unreadable: Tags whose manifest cannot be read, and why.
         referrers: Manifests that speak about another one, by that one's digest.
     """
 
     items: dict[str, Item] = field(default_factory=dict)
     repos: dict[str, dict[str, Item]] = field(default_factory=dict)
+    names: dict[Digest, list[Item]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     referrers: dict[Digest, list[tuple[Descriptor, Manifest]]] = field(default_factory=dict)
 
@@ -144,6 +146,7 @@ class Shelf:
             hub_id, commit = self._upstream.get(entry.digest, ("", commit_id(entry.digest)))
             item = Item(repo, tag, entry, manifest, commit, kind_of(manifest))
             found.items[tagged] = item
+            found.names.setdefault(entry.digest, []).append(item)
             for name in {repo, hub_id} - {""}:
                 found.repos.setdefault(name, {}).setdefault(tag, item)
         named = {entry.digest for entry in tags.values()}

@@ -11,6 +11,7 @@ from xttsreg.content.descriptor import Descriptor
 from xttsreg.ops import licensing, lineage
 from xttsreg.ops.export import describe_origin
 from xttsreg.ops.progress import Progress
+from xttsreg.ops.reports import Sound, hold_report
 from xttsreg.stores.base import read_manifest
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training import runs
@@ -58,7 +59,7 @@ def register(
     runs.write_record(run.directory, {**runs.read_record(run.directory), "registered": str(voice)})
     try:
         origin = describe_origin(store, voice, manifest, read_manifest(store, manifest))
-        report = _report(request, run, directory, origin, settings, mode, progress)
+        report = _report(store, manifest, request, run, directory, origin, settings, mode, progress)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return Voice(
@@ -68,6 +69,8 @@ def register(
 
 
 def _report(
+    store: LayoutStore,
+    voice: Descriptor,
     request: Request,
     run: RunResult,
     directory: Path,
@@ -76,14 +79,17 @@ def _report(
     mode: str,
     progress: Progress,
 ) -> Path | None:
-    """Make the page. The voice is registered: whatever fails here must not look like a failure."""
+    """Make the page and put it beside the voice, which is registered: no failure is one of that."""
     try:
         samples = gather_samples(
             run, run.directory / VIEW_NAME, directory,
             speaker_wav=request.speaker_wav, wanted=request.samples, tell=progress.note,
         )  # fmt: skip
         story = Story(run=run, origin=origin, settings=settings, view_mode=mode, samples=samples)
-        return write_report(story, run.directory / REPORT_NAME)
+        path = write_report(story, run.directory / REPORT_NAME)
+        sounds = [Sound(f"{s.title.lower()}.wav", s.about, s.wav) for s in samples.samples]
+        hold_report(store, voice, path.read_bytes(), sentence=samples.sentence, sounds=sounds)
+        return path
     except Exception as error:
         progress.note(f"the voice is registered, but there is no report: {error!r}")
         return None

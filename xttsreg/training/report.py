@@ -12,8 +12,9 @@ from typing import Any
 
 import xttsreg
 from xttsreg.errors import XttsregError
+from xttsreg.look import style
+from xttsreg.look.pieces import code, duration, escape, many, tiles
 from xttsreg.training import report_sections
-from xttsreg.training.report_html import code, duration, escape, many, tiles
 from xttsreg.training.report_samples import Samples, make_samples
 from xttsreg.training.result import EvalLoss, RunResult, StepLoss
 
@@ -93,6 +94,7 @@ def write_report(story: Story, path: Path) -> Path:
 def _fields(story: Story) -> dict[str, str]:
     run, name = story.run, str(story.origin["reference"])
     return {
+        "style": style(),
         "title": escape(f"{name} {_DASH} XTTS fine-tune"),
         "name": escape(name),
         "summary": _summary(story),

@@ -25,6 +25,11 @@ class Sample:
     about: str
     audio: str
 
+    @property
+    def wav(self) -> bytes:
+        """The sound as a WAV file."""
+        return base64.b64decode(self.audio.partition(",")[2])
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:

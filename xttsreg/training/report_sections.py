@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xttsreg.training.report_charts import Series, chart, scientific, smoothed
-from xttsreg.training.report_html import (
+from xttsreg.look.pieces import (
     code,
     duration,
     escape,
@@ -21,6 +20,7 @@ from xttsreg.training.report_html import (
     many,
     notes,
 )
+from xttsreg.training.report_charts import Series, chart, scientific, smoothed
 from xttsreg.training.report_samples import Samples
 from xttsreg.training.result import EvalLoss, RunResult, StepLoss
 

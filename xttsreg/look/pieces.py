@@ -1,4 +1,4 @@
-"""The few pieces of HTML that the report is made of; every text goes through `escape` here."""
+"""The few pieces of HTML that pages are made of; every text goes through `escape` here."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Pages for people: what is in the store, and where it comes from."""
