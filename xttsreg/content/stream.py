@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, Protocol
 
 from xttsreg.content.descriptor import Descriptor
@@ -107,6 +107,16 @@ def digest_stream(raw: BinaryIO, advance: Advance | None = None) -> tuple[Digest
         count_bytes += len(chunk)
         if advance:
             advance(len(chunk))
+    return hasher.digest(), count_bytes
+
+
+def digest_chunks(chunks: Iterable[bytes], advance: Advance = no_advance) -> tuple[Digest, int]:
+    """Digest and length in bytes of these pieces, one after another."""
+    hasher, count_bytes = BackgroundHash(), 0
+    for chunk in chunks:
+        hasher.update(chunk)
+        count_bytes += len(chunk)
+        advance(len(chunk))
     return hasher.digest(), count_bytes
 
 
