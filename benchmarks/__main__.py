@@ -1,7 +1,9 @@
 """``python -m benchmarks``: every measurement there is."""
 
-from benchmarks import bundles, startup, training
+from benchmarks import bundles, scale, serving, startup, training
 
 startup.main()
 training.main([])
 bundles.main()
+serving.main([])
+scale.main([])

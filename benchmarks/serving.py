@@ -1,8 +1,8 @@
 """How fast a store is served: xttsreg against nginx, on one machine, over loopback.
 
-``python -m benchmarks.serving [--rounds N] [--directory DIR]`` sends a file of the size of
-XTTS_v2's model.pth to one client, then a smaller one to 200 clients at once, and a small one to as
-many requests a second as there can be, from both servers in turn. The best of the rounds counts.
+``python -m benchmarks.serving [--rounds N] [--directory DIR] [--record]`` sends a file of the size
+of XTTS_v2's model.pth to one client, then a smaller one to 200 clients at once, and a small one to
+as many requests a second as there can be, from both servers in turn. The best of the rounds counts.
 Needs nginx, curl and ab (apache2-utils); 4 GB of disk, and as much memory for the cache.
 """
 
@@ -17,10 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.results import record
 from xttsreg.content.modelpack import CONFIG_TYPE, ModelInfo, build_model, file_layer
 from xttsreg.content.stream import digest_stream
 from xttsreg.stores.layout import LayoutStore
@@ -73,7 +74,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], port: int, log: Path) -> Iterator[None]:
+def running(command: list[str], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server, until the end of the block."""
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as it:
         try:
@@ -83,7 +84,7 @@ def running(command: list[str], port: int, log: Path) -> Iterator[None]:
                     break
                 except OSError:
                     time.sleep(0.05)
-            yield
+            yield it
         finally:
             it.terminate()
             it.wait(20)
@@ -153,12 +154,13 @@ def measure(root: Path, rounds: int) -> dict[str, dict[str, float]]:
     return best
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--directory", type=Path)
-    options = parser.parse_args([] if __name__ != "__main__" else None)
+    parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
+    options = parser.parse_args(arguments)
     if not shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or not shutil.which("ab"):
         sys.stdout.write("serving: left out, it needs nginx and ab (apache2-utils)\n")
         return
@@ -177,6 +179,8 @@ def main() -> None:
     lines.append(f"{'failed clients':38}" + "".join(
         f"{found[name]['failed']:10.0f}" for name in ("xttsreg", "nginx")))  # fmt: skip
     sys.stdout.write("\n".join(lines) + "\n")
+    if options.record:
+        record("Serving", "python -m benchmarks.serving --record", lines)
 
 
 if __name__ == "__main__":

@@ -342,6 +342,7 @@ def test_a_flipped_bit_is_not_sent(own: LayoutStore, tmp_path: Path) -> None:
             assert got.status == 500
             assert "damaged" in got.json["error"]
         assert served.get("/own/resolve/v1/model.pth", Range="bytes=0-9").status == 500
+        assert served.head("/own/resolve/v1/model.pth").status == 500
         assert served.head("/own/resolve/v1/config.json").status == 500
         digest = blob_file(own, "model.pth").name
         assert served.get(f"/v2/own/blobs/sha256:{digest}").status == 500

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
+from support import SIZES
 
+from xttsreg.catalog import Catalog
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.hub import commit_id, git_blob_id, is_large, pointer
+from xttsreg.serve import hub
 from xttsreg.serve.hub import list_tree
 from xttsreg.serve.paths import MAX_PATH_BYTES, BadPath, byte_range, split_path
+from xttsreg.serve.proofs import Proofs
+from xttsreg.serve.shelf import Shelf
+from xttsreg.stores.layout import LayoutStore
 
 
 @pytest.mark.parametrize(
@@ -112,3 +122,21 @@ def test_the_names_that_git_and_lfs_give() -> None:
     assert is_large("config.json", 10_000_000)
     assert not is_large("config.json", 9_999_999)
     assert len(commit_id(Digest.of(b""))) == 40
+
+
+def test_a_long_tree_comes_in_pages(filled: LayoutStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "PAGE_FILES", 3)
+    site = hub.Hub(Shelf(filled, Catalog([])), Proofs(filled))
+    found, url = [], "/api/models/own/tree/v1?recursive=True"
+    headers = {"Host": "node:8000", "X-Forwarded-Proto": "https"}
+    pages = 0
+    while url:
+        request = make_mocked_request("GET", url, headers=headers)
+        answer = asyncio.run(site.api(request, split_path(url)[1:]))
+        found += [entry["path"] for entry in json.loads(answer.body)]  # type: ignore[attr-defined]
+        link = answer.headers.get("Link", "")
+        pages += 1
+        assert not link or link.startswith("<https://node:8000/") and link.endswith('>; rel="next"')
+        url = link[1:].partition(">")[0].removeprefix("https://node:8000")
+    assert pages == 3
+    assert found == sorted(SIZES)

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
               )  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR",
               help="The run's folder.  [default: below XTTSREG_HOME]")  # fmt: skip
+@click.option("--from", "shared", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+              help="A store that has the model, if --store has not; it may be read-only.",
+              )  # fmt: skip
 @click.option("-o", "overrides", multiple=True, metavar="KEY=VALUE",
               help="A field of the trainer's config, e.g. optimizer_params.eps=1e-9.")  # fmt: skip
 @click.option("--resume", metavar="RUN",
@@ -69,6 +72,7 @@ def train_command(
     resume: str | None,
     speaker_wav: Path | None,
     samples: bool,
+    shared: Path | None,
     overrides: tuple[str, ...],
     accept_license: bool,
     as_json: bool,
@@ -86,18 +90,20 @@ def train_command(
         chosen["workers"] = workers
     if resume is not None:
         _leave_network(app)
-        whole = {**chosen, "model": model, "name": name, "output": output}
+        whole = {**chosen, "model": model, "name": name, "output": output, "shared": shared}
         _show(_resume(app, resume, _given(context, whole), accept_license), as_json)
         return
     _require(model=model, dataset=options["dataset"], name=name, language=options["language"])
     from xttsreg.ops.sources import find_dataset
+    from xttsreg.stores.layout import LayoutStore
     from xttsreg.training.finetune import finetune
     from xttsreg.training.options import TrainOptions
     from xttsreg.training.request import Request
 
     reference = _reference(str(model), app)
     _leave_network(app)
-    source = find_dataset(app.store(), chosen["dataset"])
+    store = app.store(create=shared is not None)
+    source = find_dataset(store, chosen["dataset"])
     request = Request(
         model=reference,
         voice=_voice(str(name)),
@@ -106,9 +112,10 @@ def train_command(
         output=output,
         speaker_wav=speaker_wav,
         samples=samples,
+        shared=LayoutStore.open_existing(shared) if shared else None,
     )
     done = finetune(
-        app.store(), app.catalog(), request,
+        store, app.catalog(), request,
         ask=app.ask(accept_license), progress=app.progress(), on_event=_tell(app),
     )  # fmt: skip
     _show(done, as_json)

@@ -61,6 +61,12 @@ def as_json(
     return short(status, json.dumps(value), headers, kind="application/json")
 
 
+def origin(request: web.BaseRequest) -> str:
+    """Scheme, host and port as the client has them, a proxy before us included."""
+    scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
+    return f"{'https' if scheme == 'https' else 'http'}://{request.host}"
+
+
 async def send_blob(
     request: web.BaseRequest,
     proofs: Proofs,
@@ -90,7 +96,7 @@ async def send_blob(
         return web.Response(status=304, headers=head)
     head["Content-Type"] = kind
     if request.method == "HEAD":
-        proofs.begin(blob)  # so that it is proven, or nearly so, when the GET comes
+        await proofs.expect(blob)  # so that it is proven, or nearly so, when the GET comes
         return web.Response(headers={**head, "Content-Length": str(blob.size_bytes)})
     asked = None
     if request.headers.get("If-Range", f'"{etag}"').strip() == f'"{etag}"':

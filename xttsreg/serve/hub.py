@@ -16,7 +16,7 @@ from aiohttp import web
 from xttsreg.content.descriptor import CREATED, Descriptor
 from xttsreg.content.hub import git_blob_id, is_large, pointer
 from xttsreg.content.modelpack import LICENSES
-from xttsreg.serve.answers import as_json, content_type, send_blob
+from xttsreg.serve.answers import as_json, content_type, origin, send_blob
 from xttsreg.serve.proofs import Proofs
 from xttsreg.serve.shelf import Item, Shelf, Snapshot
 
@@ -126,7 +126,7 @@ class Hub:
         if len(names) > PAGE_FILES:
             query = urlencode({**request.query, "cursor": names[PAGE_FILES - 1]})
             path = request.raw_path.partition("?")[0]
-            headers["Link"] = f'<{_origin(request)}{path}?{query}>; rel="next"'
+            headers["Link"] = f'<{origin(request)}{path}?{query}>; rel="next"'
         return as_json(told, headers)
 
     async def _ids(self, name: str, layer: Descriptor, key: str) -> dict[str, Any]:
@@ -212,11 +212,6 @@ def _refs(tags: Mapping[str, Item]) -> dict[str, Any]:
 
 def _disposition(name: str) -> str:
     return f"inline; filename*=UTF-8''{quote(name.rpartition('/')[2], safe='')}"
-
-
-def _origin(request: web.BaseRequest) -> str:
-    scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
-    return f"{'https' if scheme == 'https' else 'http'}://{request.host}"
 
 
 def _no_repo(repo: str) -> web.Response:

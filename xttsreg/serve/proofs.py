@@ -66,14 +66,17 @@ class Proofs:
         with file:
             return await asyncio.to_thread(file.read)
 
-    def begin(self, blob: Descriptor) -> None:
-        """Hash it in the background, if that is needed: it will be asked for soon."""
+    async def expect(self, blob: Descriptor) -> None:
+        """Hash it in the background, if that is needed: it will be asked for soon.
 
-        async def prove() -> None:
-            with contextlib.suppress(BlobNotFound, IntegrityError):  # whoever asks is told
-                (await self.open(blob)).close()
-
-        task = asyncio.get_running_loop().create_task(prove())
+        Raises:
+            BlobNotFound, IntegrityError: it is known already that it cannot be sent.
+        """
+        known = await asyncio.to_thread(self._open_known, blob)
+        if known:
+            known.close()
+            return
+        task = asyncio.get_running_loop().create_task(self.prove_all([blob]))
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
 

@@ -23,7 +23,7 @@ from xttsreg.errors import (
 from xttsreg.ops import licensing, lineage
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.views import check_after, checkout
-from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.layout import LAYOUT_FILE, LayoutStore
 from xttsreg.training import preflight, runs
 from xttsreg.training.clips import check_reference
 from xttsreg.training.corpus import Corpus, open_corpus, reopen_corpus
@@ -80,7 +80,7 @@ def resume(
         catalog: For the terms.
         directory: The run's folder.
         given: Options that the user gave again, see `resume.read_options`. The dataset may be
-            anywhere, if it has the same files.
+            anywhere, if it has the same files; so may the ``shared`` store.
         ask: For a yes to the terms.
         progress: Watches.
         on_event: As `run.train` has it.
@@ -95,7 +95,8 @@ def resume(
     with runs.run_lock(directory):
         run = runs.read_run(directory)
         require_same_engine(run)
-        options = read_options(run, {k: v for k, v in given.items() if k != "dataset"})
+        places = ("dataset", "shared")
+        options = read_options(run, {k: v for k, v in given.items() if k not in places})
         origin = run.record.get("origin") or {}
         if not {"model", "voice", "dataset"} <= set(origin):
             raise InvalidModel(f"{directory / runs.RECORD_NAME}: does not say what it trains from")
@@ -111,6 +112,7 @@ def resume(
             output=directory,
             speaker_wav=speaker_in(directory, origin),
             samples=bool(origin.get("samples", True)),
+            shared=_reopen(given.get("shared") or origin.get("shared")),
         )
 
         if not runs.is_listed(directory):  # it came from another machine
@@ -135,20 +137,23 @@ def _train(
     on_event: Callable[[dict[str, Any]], None] | None,
 ) -> Voice:
     """Train from the beginning, or go on."""
-    entry, base = lineage.load_base(store, request.model)
+    source = request.shared or store
+    entry, base = lineage.load_base(source, request.model)
     _require_writable(store)
     _require_trainable(base)
     require_training()
     if request.speaker_wav:
         check_reference(request.speaker_wav)
     terms = licensing.terms_for(base.reference.tagged, base.manifest, catalog)
-    licensing.require(store, entry, base.manifest, terms, ask)
-    base = lineage.load_base(store, base.reference)[1]
+    acceptance = licensing.obtain(source, entry, base.manifest, terms, ask)
+    if acceptance and source.is_writable():
+        licensing.record(source, entry, base.manifest, acceptance)
+    base = replace(base, acceptance=acceptance or base.acceptance)
     corpus = find()
     request = replace(request, options=replace(request.options, dataset=corpus.directory))
     assert request.output is not None
     output, made = request.output, not request.output.exists()
-    subject = preflight.Subject(store, base.reference, entry, base.manifest)
+    subject = preflight.Subject(source, base.reference, entry, base.manifest)
     more_bytes = corpus.copied_bytes(store, output)
     preflight.before_run(subject, request.options, output, progress.note, more_bytes=more_bytes)
     view = output / VIEW_NAME
@@ -162,12 +167,13 @@ def _train(
         "dataset_ref": str(corpus.reference) if corpus.reference else None,
         "speaker_wav": str(request.speaker_wav.absolute()) if request.speaker_wav else None,
         "samples": request.samples,
+        "shared": str(source.root.absolute()) if request.shared else None,
     }
     if made:
         runs.list_elsewhere(request.voice, output)
     try:
         with (
-            _checked_out(store, base.reference, entry, view, progress) as way,
+            _checked_out(source, base.reference, entry, view, progress) as way,
             corpus.checked_out(store, progress) as is_linked,
         ):
             with named_as(base.reference.tagged, view):
@@ -178,7 +184,7 @@ def _train(
             for violation in run.violations:
                 progress.note(f"refused, and gone on without: {violation}")
             if way in ("hardlink", "mount"):
-                check_after(store, entry)
+                check_after(source, entry)
             if is_linked:
                 corpus.check_after(store)
             return register(store, request, base, corpus.entry, run, way, progress)
@@ -206,6 +212,13 @@ def _checked_out(
         shutil.rmtree(view, ignore_errors=True)
 
 
+def _reopen(shared: str | Path | None) -> LayoutStore | None:
+    """The store that a run had its base from, unless it is out of reach: then it is as others."""
+    if shared is None or not (Path(shared) / LAYOUT_FILE).is_file():
+        return None
+    return LayoutStore.open_existing(Path(shared))
+
+
 def _require_free(store: LayoutStore, voice: Reference) -> None:
     if voice.tagged in store.tags():
         free = lineage.free_reference(store, voice)
@@ -216,7 +229,7 @@ def _require_writable(store: LayoutStore) -> None:
     if not store.is_writable():
         raise ReadOnlyMedia(
             f"{store.root}: is read-only, so the voice could not be registered in the end",
-            hint="import the weights into a store that you may write to, and give it with --store",
+            hint=f"give a store of your own with --store, and this one with --from {store.root}",
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.reference import Reference
+from xttsreg.stores.layout import LayoutStore
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.result import RunResult
 
@@ -24,6 +25,8 @@ class Request:
         output: The run's folder; None for one below the home.
         speaker_wav: A clip of the speaker, which goes into the voice.
         samples: Speak a sentence before and after for the report; needs ``speaker_wav``.
+        shared: The store that has the model, if it is not the one that the voice goes into; it may
+            be read-only.
     """
 
     model: Reference
@@ -33,6 +36,7 @@ class Request:
     output: Path | None = None
     speaker_wav: Path | None = None
     samples: bool = True
+    shared: LayoutStore | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

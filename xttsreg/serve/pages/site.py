@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
-from xttsreg.serve.answers import content_type, send_blob, short
+from xttsreg.serve.answers import content_type, origin, send_blob, short
 from xttsreg.serve.census import Census, take_census
 from xttsreg.serve.pages.frame import REPORT_POLICY, Page, policy
 from xttsreg.serve.pages.home import Wanted, home
@@ -39,7 +39,7 @@ class Site:
         what, rest = path[0], path[1:]
         item = snapshot.items.get("/".join(rest))
         if what == "show" and item:
-            scene = self._scene(item, snapshot, f"{request.scheme}://{request.host}")
+            scene = self._scene(item, snapshot, origin(request))
             return await self._page(lambda: show(scene))
         if what == "report" and item:
             return await self._report_file(request, item, snapshot, "report.html")
