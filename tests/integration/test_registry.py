@@ -31,6 +31,7 @@ from xttsreg.errors import (
     AlreadyExists,
     DigestMismatch,
     InvalidManifest,
+    InvalidReference,
     RemoteError,
     SizeMismatch,
     TagNotFound,
@@ -38,7 +39,7 @@ from xttsreg.errors import (
     UnsafePickle,
 )
 from xttsreg.ops import licensing
-from xttsreg.ops.registry import Transferred, pull, push
+from xttsreg.ops.registry import Transferred, pull, push, relay
 from xttsreg.remote import upload
 from xttsreg.remote.address import Address
 from xttsreg.remote.connection import Options
@@ -93,6 +94,42 @@ def test_nothing_is_sent_or_brought_twice(
     assert len(registry.requests("PATCH")) == before  # mounted from the first repository
     bring(store, f"{registry.host}/twice:v1")
     assert bring(store, f"{registry.host}/twice:v1").copied.size_bytes == 0
+
+
+def test_from_one_registry_to_another(
+    registry: Registry, filled: LayoutStore, store: LayoutStore, tmp_path: Path
+) -> None:
+    entry = resolve(filled, OWN)
+    manifest = read_manifest(filled, entry)
+    licensing.record(filled, entry, manifest, licensing.accepted_now("test"))
+    source = send(filled, f"{registry.host}/relayed:v1").address
+    with Registry(tmp_path / "other") as other:
+        args = ["copy", str(source), f"{other.host}/team/there", "--json"]
+        assert main(args) == 0
+        before = len(registry.requests("GET", "/blobs/"))
+        again = relay(source, Address.parse(f"{other.host}/team/there:v1"), options=QUICK)
+        assert (again.copied.size_bytes, again.manifest.digest) == (0, entry.digest)
+        # What the target has is not even fetched.
+        assert len(registry.requests("GET", "/blobs/")) == before
+        done = bring(store, f"{other.host}/team/there:v1")
+    assert done.manifest.digest == entry.digest
+    for blob in manifest.blobs():
+        assert store.has(blob, use_cache=False)
+    assert licensing.find_acceptance(store, entry, manifest) is not None
+
+
+def test_within_a_registry_nothing_is_sent(registry: Registry, filled: LayoutStore) -> None:
+    source = send(filled, f"{registry.host}/first:v1").address
+    patched, got = (len(registry.requests(m, "/blobs/")) for m in ("PATCH", "GET"))
+    done = relay(source, Address.parse(f"{registry.host}/second:v2"), options=QUICK)
+    assert str(done.address).startswith(f"{registry.host}/second:v2@")
+    assert len(registry.requests("PATCH")) == patched
+    assert len(registry.requests("GET", "/blobs/")) == got
+    with pytest.raises(InvalidReference, match="cannot choose a digest"):
+        relay(source, done.address, options=QUICK)
+    missing = Address.parse(f"{registry.host}/first:none")
+    with pytest.raises(TagNotFound):
+        relay(missing, Address.parse(f"{registry.host}/third:v1"), options=QUICK)
 
 
 def test_a_name_that_means_something_else_is_kept(

@@ -31,6 +31,7 @@ VERBS = {
     "inventory": ("inventory", "Say what this store has, so that bundles bring only the rest."),
     "push": ("registry", "Copy a set or voice into an OCI registry."),
     "pull": ("registry", "Copy a set or voice from an OCI registry."),
+    "copy": ("registry", "Copy a set or voice from one OCI registry to another."),
     "login": ("registry", "Keep a name and password for a registry."),
     "logout": ("registry", "Forget them."),
     "serve": ("serve", "Serve the store to other machines, and show it in a browser."),

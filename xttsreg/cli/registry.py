@@ -1,4 +1,4 @@
-"""``xttsreg push``, ``pull``, ``login`` and ``logout``: OCI registries."""
+"""``xttsreg push``, ``pull``, ``copy``, ``login`` and ``logout``: OCI registries."""
 
 from __future__ import annotations
 
@@ -114,6 +114,29 @@ def pull_command(
         progress=app.progress(),
     )
     _tell(done, "brought", f"{done.tagged}@{done.manifest.digest}", as_json)
+
+
+@click.command("copy")
+@click.argument("source", metavar="HOST/REPOSITORY[:TAG][@DIGEST]")
+@click.argument("target", metavar="HOST/REPOSITORY[:TAG]")
+@registry_options
+@json_option
+@common_options
+@pass_app
+def copy_command(
+    app: App, source: str, target: str, plain_http: bool, ca: Path | None, as_json: bool
+) -> None:
+    """Copy a set or voice from one OCI registry to another, past the store.
+
+    What is there is not sent again. The tag is that of the source unless one is given.
+    """
+    from xttsreg.ops.registry import relay
+    from xttsreg.remote.address import Address
+
+    start = Address.parse(source)
+    goal = Address.parse(target, tag=start.reference.tag)
+    done = relay(start, goal, options=_options(plain_http, ca), progress=app.progress())
+    _tell(done, "copied", str(done.address), as_json)
 
 
 def _tell(done: Transferred, word: str, result: str, as_json: bool) -> None:

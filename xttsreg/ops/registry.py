@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from xttsreg.catalog import Catalog
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
+from xttsreg.content.manifest import INDEX_TYPE, MANIFEST_TYPE
 from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidReference
 from xttsreg.ops import globals, licensing
@@ -23,6 +25,8 @@ from xttsreg.remote.registry import RegistryStore
 from xttsreg.stores import durable
 from xttsreg.stores.base import resolve
 from xttsreg.stores.layout import LayoutStore
+
+_MANIFESTS = (MANIFEST_TYPE, INDEX_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,40 @@ def pull(
         if acceptance:
             licensing.record(store, entry, manifest, acceptance)
     return Transferred(address.at(entry.digest), local, entry, copied)
+
+
+def relay(
+    source: Address,
+    target: Address,
+    *,
+    options: Options | None = None,
+    progress: Progress = QUIET,
+) -> Transferred:
+    """Copy from one registry to another; the store has no part in it.
+
+    What the target lacks comes to this machine first, below the temporary directory, where it can
+    be gone on with and is proven, and goes from there. Within one registry it is mounted instead.
+
+    Raises:
+        TagNotFound: not in the source.
+        InvalidReference: the target is pinned to a digest.
+        InsufficientSpace, ReadOnlyMedia: the temporary directory cannot hold it.
+        IntegrityError, RemoteError: as `push` and `pull`.
+    """
+    if target.reference.digest:
+        raise InvalidReference(f"{target}: a copy sets a tag, and cannot choose a digest")
+    origin = RegistryStore(source, options)
+    entry = origin.resolve(source.identifier)
+    selection = select(origin, {target.reference.tagged: entry})
+    mount = source.reference.name if source.host == target.host else None
+    goal = RegistryStore(target, options, writable=True, elsewhere=lambda _: mount)
+    blobs = [blob for blob in selection.blobs() if blob.media_type not in _MANIFESTS]
+    there = {blob.digest for blob in blobs if goal.has(blob) or (mount and goal.mount(blob))}
+    with tempfile.TemporaryDirectory(prefix="xttsreg-copy-") as scratch:
+        between = LayoutStore.create(Path(scratch))
+        copy(origin, between, selection, elsewhere=there, names=False, progress=progress)
+        copied = copy(between, goal, selection, progress=progress)
+    return Transferred(target.at(entry.digest), str(source), entry, copied)
 
 
 class _Known:

@@ -224,14 +224,14 @@ class RegistryStore:
             data = read_verified(source, blob)
             advance(len(data))
             return lambda: self._put_manifest(blob.digest, blob.media_type, data)
-        if self._mount(blob):
+        if self.mount(blob):
             advance(blob.size_bytes)
         else:
             upload.upload(self.connection, blob, source, advance)
         return lambda: None
 
-    def _mount(self, blob: Descriptor) -> bool:
-        """Take a blob from another repository of this registry, without sending it."""
+    def mount(self, blob: Descriptor) -> bool:
+        """Take a blob from another repository of this registry, without sending it; if it can."""
         repository = self._elsewhere(blob.digest)
         if repository in (None, self.repository):
             return False
