@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,16 +21,21 @@ class Problem:
     """One thing that is wrong.
 
     Attributes:
-        digest: The blob.
+        blob: What should be there.
         what: What it is to people: a file name, ``manifest`` or ``config``.
         refs: The names that need it.
         reason: ``missing`` or ``damaged``, or what a manifest's reader said.
     """
 
-    digest: Digest
+    blob: Descriptor
     what: str
     refs: Sequence[str]
     reason: str
+
+    @property
+    def digest(self) -> Digest:
+        """The blob's."""
+        return self.blob.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ def verify(
         try:
             named = _named(store, entry)
         except XttsregError as error:
-            problems.append(Problem(entry.digest, "manifest", [ref], error.message))
+            problems.append(Problem(entry, "manifest", [ref], error.message))
             continue
         for what, blob in named.items():
             wanted.setdefault(blob.digest, (blob, what, []))[2].append(ref)
@@ -99,8 +105,8 @@ def _check(
         with progress.task(what, blob.size_bytes) as advance:
             if store.has(blob, use_cache=use_cache, advance=cancel.watch(advance)):
                 return None
-        there = store.blob_path(blob.digest).exists()
-        return Problem(blob.digest, what, refs, "damaged" if there else "missing")
+        there = os.path.lexists(store.blob_path(blob.digest))
+        return Problem(blob, what, refs, "damaged" if there else "missing")
 
     largest_first = sorted(wanted.values(), key=lambda item: -item[0].size_bytes)
     return [problem for problem in in_parallel(one, largest_first) if problem]

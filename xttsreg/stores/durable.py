@@ -103,9 +103,10 @@ def read_small(path: Path, limit_bytes: int) -> bytes:
         if error.errno != errno.ELOOP:
             raise
         raise IntegrityError(f"{path}: a link, where a file should be") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # before fdopen, which takes no directory
+        os.close(descriptor)
+        raise IntegrityError(f"{path}: not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise IntegrityError(f"{path}: not a regular file")
         return file.read(limit_bytes + 1)
 
 
@@ -193,10 +194,19 @@ def remove_tree(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+def give_way(path: Path) -> None:
+    """Remove a directory that lies where a file belongs: a rename does not replace it."""
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+
+
 def _make_read_only(path: Path) -> None:
-    """Where the system knows that: FAT below FUSE has no such call, others do not permit it."""
+    """Where the system knows that: FAT below FUSE has no such call, others do not permit it.
+
+    For those who may read it by the umask that it was made under.
+    """
     try:
-        path.chmod(0o444)
+        path.chmod(path.stat().st_mode & 0o444)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP):
             raise

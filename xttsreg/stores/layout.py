@@ -37,13 +37,14 @@ from xttsreg.errors import (
     StoreNotFound,
     TagNotFound,
 )
-from xttsreg.stores import durable, lease, links
+from xttsreg.stores import durable, lease, links, spare
 from xttsreg.stores.base import find_referrers
 from xttsreg.stores.verified import VerifiedCache
 from xttsreg.stores.writer import BlobWriter
 
 STATE_DIRECTORY = ".xttsreg"
 LAYOUT_FILE = "oci-layout"
+INDEX_FILE = "index.json"
 LAYOUT_VERSION = "1.0.0"
 LOCK_TIMEOUT_S = 60.0
 
@@ -324,11 +325,22 @@ class LayoutStore:
     # --- index -------------------------------------------------------------------------------
 
     def index(self) -> Index:
-        """``index.json``; an empty one if there is none yet."""
+        """``index.json``; an empty one if there is none yet.
+
+        Raises:
+            IntegrityError: it was there and is gone; whoever took that for an empty store would
+                have `gc` remove everything.
+            InvalidManifest: malformed.
+        """
         with durable.disk_errors(self.root):
             try:
-                data = durable.read_small(self.root / "index.json", MAX_INDEX_BYTES)
+                data = durable.read_small(self.root / INDEX_FILE, MAX_INDEX_BYTES)
             except FileNotFoundError:
+                if spare.exists(self.state):
+                    raise IntegrityError(
+                        f"{self.root / INDEX_FILE}: is gone, and with it the names",
+                        hint="`xttsreg verify --repair` brings them back",
+                    ) from None
                 return Index()
         return Index.parse(data)
 
@@ -378,8 +390,17 @@ class LayoutStore:
         with durable.disk_errors(self.root):
             before = self.index()
             data = change(before).to_bytes()
-            if data != before.to_bytes() or not (self.root / "index.json").exists():
-                self._write("index.json", data)
+            if data != before.to_bytes() or not (self.root / INDEX_FILE).exists():
+                self._write(INDEX_FILE, data)
+                spare.keep(self.state, self.root / INDEX_FILE, data)
+
+    def replace_index(self, index: Index) -> None:
+        """Write an index in the place of one that cannot be read any more."""
+        with self.locked(), durable.disk_errors(self.root):
+            durable.give_way(self.root / INDEX_FILE)
+            data = index.to_bytes()
+            self._write(INDEX_FILE, data)
+            spare.keep(self.state, self.root / INDEX_FILE, data)
 
     def _require_blob(self, blob: Descriptor) -> None:
         self.open(blob).close()

@@ -19,7 +19,8 @@ from pathlib import Path
 from xttsreg.content.digest import Digest
 
 
-def _fingerprint(status: os.stat_result) -> str:
+def fingerprint(status: os.stat_result) -> str:
+    """What a file looks like from outside; every ordinary way to change it changes this."""
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ino} {status.st_dev}"
 
 
@@ -42,7 +43,7 @@ class VerifiedCache:
 
     def covers(self, digest: Digest, status: os.stat_result) -> bool:
         """Whether this very file was hashed before and found right."""
-        now = _fingerprint(status)
+        now = fingerprint(status)
         if self._memory.get(digest) == now:
             return True
         try:
@@ -55,12 +56,12 @@ class VerifiedCache:
         if _may_change_unseen(status):
             self.forget(digest)
             return
-        self._memory[digest] = _fingerprint(status)
+        self._memory[digest] = fingerprint(status)
         temporary = self._directory / f"{digest.hex}.{uuid.uuid4().hex[:8]}"
         # Losing a record costs one more hash, so no fsync, and a read-only store is fine.
         with contextlib.suppress(OSError):
             self._directory.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(_fingerprint(status), "ascii")
+            temporary.write_text(fingerprint(status), "ascii")
             temporary.replace(self._directory / digest.hex)
 
     def forget(self, digest: Digest) -> None:

@@ -1,0 +1,66 @@
+"""A second copy of the index, in the store's state: names are nowhere else.
+
+Blobs name themselves by their digests, and come back from any copy that has them. A name that was
+given here does not. So each index is written twice, the store's own first: whoever reads this one
+reads what was true then, or one change before.
+
+It begins with a line of its own: the sha256 of the copy, and what the file of the index looked like
+when it was written. An index that has other bytes since, and looks the same, has rotted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+from xttsreg.content.canonical import MAX_INDEX_BYTES
+from xttsreg.content.manifest import Index
+from xttsreg.errors import IntegrityError, InvalidManifest
+from xttsreg.stores import durable
+from xttsreg.stores.verified import fingerprint
+
+FILE = "names"
+
+
+def exists(state: Path) -> bool:
+    """Whether there has been an index."""
+    return os.path.lexists(state / FILE)
+
+
+def keep(state: Path, index: Path, data: bytes) -> None:
+    """Write the copy. The caller holds the lock, and has just written the index."""
+    # What was asked for is done by now; a disk that refuses this costs the copy, not the change.
+    with contextlib.suppress(OSError):
+        head = f"{hashlib.sha256(data).hexdigest()} {fingerprint(index.stat())}\n"
+        durable.write_atomic(
+            state / FILE, head.encode("ascii") + data, temporary=state / f"{FILE}.tmp"
+        )
+
+
+def read(state: Path) -> Index | None:
+    """The copy; None if there is none that can be read."""
+    with contextlib.suppress(InvalidManifest):
+        _, data = _parts(state)
+        return Index.parse(data) if data else None
+    return None
+
+
+def differs(state: Path, index: Path) -> bool:
+    """Whether an index has other bytes than were written, though nobody has written since."""
+    seen, data = _parts(state)
+    with contextlib.suppress(OSError, IntegrityError):
+        if data and seen == fingerprint(index.stat()):
+            return durable.read_small(index, MAX_INDEX_BYTES) != data
+    return False
+
+
+def _parts(state: Path) -> tuple[str, bytes]:
+    """What the index looked like, and its bytes; empty if they are not what was written."""
+    try:
+        head, _, data = durable.read_small(state / FILE, MAX_INDEX_BYTES + 1000).partition(b"\n")
+    except (OSError, IntegrityError):
+        return "", b""
+    digest, _, seen = head.decode("ascii", "replace").partition(" ")
+    return (seen, data) if hashlib.sha256(data).hexdigest() == digest else ("", b"")
