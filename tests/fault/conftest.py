@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import compileall
+import contextlib
+import dataclasses
 import random
 import shutil
 import tempfile
@@ -11,11 +13,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from support import REPO, REVISION, ROOT
+from support import REPO, REVISION, ROOT, filled_store
+from support.registry import PROGRAM, Registry
 
 from fault.operations import Shared, make_shared
 from fault.tally import TALLY
+from xttsreg.content.reference import Reference
 from xttsreg.demo.hub import Hub
+from xttsreg.ops.registry import push
+from xttsreg.remote.address import Address
 
 T = TypeVar("T")
 Sample = Callable[[Sequence[T], int], list[T]]
@@ -41,7 +47,14 @@ def shared(scratch: Path) -> Iterator[Shared]:
         hubs.append(Hub(weights, repo=REPO, revision=REVISION).__enter__())
         return hubs[0].url
 
-    yield make_shared(scratch / "shared", serve)
+    shared = make_shared(scratch / "shared", serve)
+    with contextlib.ExitStack() as stack:
+        if PROGRAM:
+            registry = stack.enter_context(Registry(scratch / "registry"))
+            sender = filled_store(scratch / "sender", shared.weights, ref="more:v1")
+            push(sender, Reference.parse("more:v1"), Address.parse(f"{registry.host}/team/more:v1"))
+            shared = dataclasses.replace(shared, registry=registry.host)
+        yield shared
     for hub in hubs:
         hub.__exit__()
 

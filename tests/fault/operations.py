@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from support import blob_of, catalog_for, filled_store, make_small_set
+import pytest
+from support import blob_of, catalog_for, damage, filled_store, make_small_set
+from support.registry import needs_registry
 
 from fault.world import World
 from xttsreg.cli import main
 from xttsreg.content.reference import Reference
 from xttsreg.errors import XttsregError
-from xttsreg.ops.bundle import bundle
+from xttsreg.ops.bundle import bundle, bundle_archive
 from xttsreg.ops.lineage import Lineage, load_base, register_voice
 from xttsreg.stores.layout import LayoutStore
 
@@ -28,11 +30,13 @@ class Shared:
         weights: A set, the one that a hub serves and a catalogue pins.
         other: Another one, which has some files in common with it.
         catalog: Pins ``small``, with a licence that wants a yes.
+        registry: ``host:port`` of an OCI registry that has ``team/more:v1``; empty without one.
     """
 
     weights: Path
     other: Path
     catalog: Path
+    registry: str = ""
 
 
 def make_shared(root: Path, hub_url: Callable[[Path], str]) -> Shared:
@@ -59,6 +63,7 @@ class Operation:
         act: Does it, in a process of its own; returns the exit code.
         changes: Tags that it may move or remove. All others must stay what they are.
         again: Exit codes of the second time that are right, if the first one was complete.
+        needs_registry: Skipped where no registry is installed.
     """
 
     name: str
@@ -66,6 +71,7 @@ class Operation:
     act: Act
     changes: Sequence[str] = ()
     again: Sequence[int] = (0,)
+    needs_registry: bool = False
 
 
 def verb(*arguments: str) -> Act:
@@ -74,7 +80,7 @@ def verb(*arguments: str) -> Act:
     def act(world: World, shared: Shared) -> int:
         places = {
             "weights": shared.weights, "other": shared.other, "catalog": shared.catalog,
-            "out": world.out, "root": world.root,
+            "out": world.out, "root": world.root, "registry": shared.registry,
         }  # fmt: skip
         return main([argument.format(**places) for argument in arguments])
 
@@ -158,6 +164,38 @@ def _with_stick(world: World, shared: Shared) -> None:
     shutil.rmtree(sender.root)
 
 
+def _with_archive(world: World, shared: Shared) -> None:
+    """The same, in one file."""
+    own(world, shared)
+    sender = filled_store(world.root / "sender", shared.weights, ref="more:v1")
+    bundle_archive(sender, sender.tags(), world.out / "stick.tar")
+    shutil.rmtree(sender.root)
+
+
+def _with_voice(world: World, shared: Shared) -> None:
+    _trained(world, shared)
+    _register(world, shared)
+
+
+def _rotten(world: World, shared: Shared) -> None:
+    """A store of which three blobs are wrong, and a copy of it from before."""
+    own(world, shared)
+    shutil.copytree(world.store, world.root / "copy")
+    blobs = sorted(
+        (world.store / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size
+    )
+    damage(blobs[-1], 1000)
+    damage(blobs[0], 0)
+    blobs[-2].unlink()
+
+
+def _without_index(world: World, shared: Shared) -> None:
+    """A store whose index is cut off."""
+    own(world, shared)
+    index = world.store / "index.json"
+    index.write_bytes(index.read_bytes()[:-9])
+
+
 def _with_old_stick(world: World, shared: Shared) -> None:
     """A stick that has something else on it."""
     _with_stick(world, shared)
@@ -196,5 +234,35 @@ OPERATIONS = (
         act=verb("bundle", "own:v1", "-o", "{out}"),
     ),
     Operation(name="import", prepare=_with_stick, act=verb("import", "{out}")),
+    Operation(
+        name="bundle --archive", prepare=_blank,
+        act=verb("bundle", "own:v1", "--archive", "{out}/stick.tar"),
+    ),
+    Operation(name="import, archive", prepare=_with_archive, act=verb("import", "{out}/stick.tar")),
     Operation(name="register", prepare=_trained, act=function(_register)),
+    Operation(
+        name="export", prepare=_with_voice, act=verb("export", "me:v1", "{out}"), again=(0, 2)
+    ),
+    Operation(
+        name="inventory", prepare=_blank, act=verb("inventory", "-o", "{out}/inventory.json")
+    ),
+    Operation(
+        name="push", prepare=own, act=verb("push", "own:v1", "{registry}/team/own"),
+        needs_registry=True,
+    ),
+    Operation(
+        name="pull", prepare=own, act=verb("pull", "{registry}/team/more:v1", "more:v1"),
+        needs_registry=True,
+    ),
+    Operation(
+        name="repair", prepare=_rotten,
+        act=verb("verify", "--no-cache", "--repair", "--from", "{root}/copy"),
+    ),
+    Operation(name="repair, index", prepare=_without_index, act=verb("verify", "--repair")),
+)  # fmt: skip
+EACH = pytest.mark.parametrize(
+    "operation",
+    [pytest.param(operation, id=operation.name, marks=needs_registry)
+     if operation.needs_registry else pytest.param(operation, id=operation.name)
+     for operation in OPERATIONS],
 )  # fmt: skip

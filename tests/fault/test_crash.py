@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from fault.checks import check_after, expectation
 from fault.conftest import Sample
-from fault.operations import OPERATIONS, Operation, Shared
+from fault.operations import EACH, Operation, Shared
 from fault.tally import TALLY
 from fault.tracing import Point, points_of, require_tracing, run_traced
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@EACH
 def test_killed_at_every_step(
     operation: Operation, shared: Shared, scratch: Path, sample: Sample[Point]
 ) -> None:

@@ -16,7 +16,7 @@ from support import ROOT, clean_environment, mounted
 
 from fault.checks import Expected, check_after, check_answer, check_done, expectation
 from fault.conftest import Sample
-from fault.operations import OPERATIONS, Operation, Shared
+from fault.operations import EACH, Operation, Shared
 from fault.processes import run
 from fault.tally import TALLY
 from fault.tracing import CHANGING, Point, points_of, require_tracing, run_traced
@@ -33,7 +33,6 @@ ANSWERS = {
 }
 # Once only: an error from then on would hit libraries that are read, and what is said about it.
 _EVERYWHERE = ["openat", "read", "write"]
-EACH = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 
 
 @EACH
@@ -181,7 +180,7 @@ from fault.operations import OPERATIONS, Shared
 from fault.world import World
 name, world, *shared = sys.argv[1:]
 act = next(operation.act for operation in OPERATIONS if operation.name == name)
-sys.exit(act(World(Path(world)), Shared(*map(Path, shared))))
+sys.exit(act(World(Path(world)), Shared(*map(Path, shared[:3]), *shared[3:])))
 """
 
 
@@ -196,7 +195,7 @@ def test_short_writes(operation: Operation, shared: Shared, scratch: Path) -> No
     expected = expectation(operation, shared, scratch / "short")
     world = expected.world
     world.reset(expected.template)
-    places = [world.root, shared.weights, shared.other, shared.catalog]
+    places = [world.root, shared.weights, shared.other, shared.catalog, shared.registry]
     ended = subprocess.run(
         [sys.executable, "-c", _AGAIN, operation.name, *map(str, places)],
         env=clean_environment(

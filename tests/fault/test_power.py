@@ -6,19 +6,17 @@ import random
 import shutil
 from pathlib import Path
 
-import pytest
-
 from fault import power
 from fault.checks import Expected, check_after, check_done, expectation
 from fault.conftest import Sample
-from fault.operations import OPERATIONS, Operation, Shared
+from fault.operations import EACH, Operation, Shared
 from fault.tally import TALLY
 from fault.tracing import require_tracing, run_traced
 
 SOME_PER_STEP = 2  # states by chance, besides the three that are not
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@EACH
 def test_power_cut_at_every_step(
     operation: Operation, shared: Shared, scratch: Path, sample: Sample[int], seed: int
 ) -> None:

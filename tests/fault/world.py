@@ -6,7 +6,9 @@ so that command lines and the order of system calls repeat.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +16,26 @@ from pathlib import Path
 from support import tree
 
 from xttsreg.content.digest import Digest
+from xttsreg.content.inventory import Inventory
 from xttsreg.content.manifest import MANIFEST_TYPE, Manifest
-from xttsreg.errors import XttsregError
+from xttsreg.errors import IntegrityError, InvalidManifest, XttsregError
 from xttsreg.ops.reading import read_volume
 from xttsreg.ops.verify import verify
 from xttsreg.stores.base import reachable
 from xttsreg.stores.layout import STATE_DIRECTORY, LayoutStore
 
-_RECORDS = ("verified/", "bundles/", "received.json")  # records that outlive an operation
-_DATED = ("bundle.json", "SHA256SUMS")  # have an id and a time in them
+_RECORDS = (
+    "verified/",
+    "bundles/",
+    "pushed/",
+    "received.json",
+)  # records that outlive an operation
+_DATED = (
+    "bundle.json",
+    "SHA256SUMS",
+    "inventory.json",
+    "stick.tar",
+)  # have an id and a time in them
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +71,13 @@ class World:
         shutil.copytree(template, self.root, symlinks=True)
 
     def tags(self) -> dict[str, str]:
-        """``name:tag`` to digest."""
+        """``name:tag`` to digest; none if the index cannot be read."""
         store = self.layout()
-        return {t: str(e.digest) for t, e in store.tags().items()} if store else {}
+        if store is None:
+            return {}
+        with contextlib.suppress(IntegrityError, InvalidManifest):
+            return {t: str(e.digest) for t, e in store.tags().items()}
+        return {}
 
 
 def problems(store: LayoutStore) -> list[str]:
@@ -78,7 +95,7 @@ def litter(store: LayoutStore) -> list[str]:
     for entry in store.entries():
         needed |= reachable(store, entry).keys()
     found = [f"blob {d.short}" for d in store.blob_digests() if d not in needed]
-    kept = {"lock", *(f"verified/{d.hex}" for d in needed)}
+    kept = {"lock", "names", *(f"verified/{d.hex}" for d in needed)}
     for path in store.state.rglob("*"):
         relative = path.relative_to(store.state).as_posix()
         record = relative.startswith(_RECORDS) and not relative.endswith(".tmp")
@@ -98,6 +115,12 @@ def listing(world: World) -> Mapping[str, str]:
         del files[name]
         if name.endswith("SHA256SUMS"):
             files[name] = _bundle_problem((world.root / name).parent)
+        elif name.endswith("inventory.json"):
+            inventory = Inventory.parse((world.root / name).read_bytes())
+            files[name] = f"an inventory of {sorted(inventory.blobs.items())}"
+        elif name.endswith("stick.tar"):
+            with tarfile.open(world.root / name) as tar:
+                files[name] = f"an archive of {[info.name for info in tar][2:]}"
     if store is None:
         return files
     for entry in store.entries():

@@ -162,6 +162,15 @@ def damage(path: Path, offset: int = 0, bit: int = 0) -> None:
     path.chmod(mode)
 
 
+def sha256_of(path: Path) -> str:
+    """Digest of a file of any length."""
+    hasher = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            hasher.update(chunk)
+    return hasher.hexdigest()
+
+
 def tree(root: Path, *, state: bool = False) -> dict[str, str]:
     """Every file below a directory with its digest; without our state directory, unless asked."""
     found = {}
@@ -172,7 +181,7 @@ def tree(root: Path, *, state: bool = False) -> dict[str, str]:
         if path.is_symlink():
             found[str(relative)] = f"-> {path.readlink()}"
         elif path.is_file():
-            found[str(relative)] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(relative)] = sha256_of(path)
         elif not path.is_dir():
             found[str(relative)] = f"mode {stat.S_IFMT(path.lstat().st_mode):o}"
     return found
