@@ -32,6 +32,7 @@ LOCK = "application/vnd.xttsreg.environment.lock.v1.raw"
 FORMATS = (2,)
 MARK = "xttsreg-environment.json"
 CHUNK_BYTES = 1024 * 1024
+LIST_BYTES = 64 * CHUNK_BYTES
 _PIP = (
     "import sys, runpy; sys.path.insert(0, sys.argv.pop(1)); sys.argv[0] = 'pip'; "
     "runpy.run_module('pip', run_name='__main__', alter_sys=True)"
@@ -65,21 +66,21 @@ class Stick:
     def __init__(self, root: Path, trust: Optional[Path], revoked: Optional[Path]) -> None:
         self.root = root
         try:
-            self.raw_sums = (root / "SHA256SUMS").read_bytes()
+            self.raw_sums = read_limited(root / "SHA256SUMS")
         except OSError:
             raise Failure(f"{root}: no bundle here", "give the directory with SHA256SUMS", 2)
         # Before anything is parsed: bytes of a stranger are not even read.
         self.origin = check_signature(root, self.raw_sums, trust, revoked)
         self.sums = parse_sums(self.raw_sums.decode("utf-8", "replace"))
         self.listing_bytes = self.read("bundle.json")
-        self.listing = json.loads(self.listing_bytes.decode("utf-8"))
+        self.listing = parse(self.listing_bytes)
         if self.listing.get("format_version") not in FORMATS:
             raise Failure(f"{root}: bundle of another format", "use the install.py beside it", 2)
 
     def read(self, name: str) -> bytes:
         """A small file, proven."""
         try:
-            data = (self.root / name).read_bytes()
+            data = read_limited(self.root / name)
         except OSError as error:
             raise Failure(f"{self.root / name}: {error.strerror}", "carry the bundle again", 4)
         if hashlib.sha256(data).hexdigest() != self.sums.get(name):
@@ -89,6 +90,32 @@ class Stick:
     def has(self, name: str) -> bool:
         """Whether this stick should have the file, and does."""
         return name in self.sums and (self.root / name).is_file()
+
+
+def read_limited(path: Path) -> bytes:
+    """A small file; of one that is none, enough to be refused."""
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    with path.open("rb") as file:
+        return file.read(LIST_BYTES)
+
+
+def parse(data: bytes) -> Dict[str, Any]:
+    """A JSON object, no key of it twice: two readers could then disagree on what was signed."""
+
+    def unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key occurs twice")
+        return found
+
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
 
 
 def parse_sums(text: str) -> Dict[str, str]:
@@ -129,7 +156,12 @@ class Bundle:
 
     def blob(self, digest: str) -> bytes:
         """A small blob, proven."""
-        return b"".join(self.chunks(digest))
+        data = b""
+        for chunk in self.chunks(digest):
+            data += chunk
+            if len(data) > LIST_BYTES:
+                damaged(f"blob {digest}")
+        return data
 
     def chunks(self, digest: str) -> Iterator[bytes]:
         """A blob's bytes, joined from its parts if need be; the end proves that they are right."""
@@ -173,10 +205,10 @@ class Bundle:
     def environments(self) -> List[Tuple[str, Dict[str, Any], Dict[str, Any], str]]:
         """Tag, configuration, manifest and digest of every environment."""
         found = []
-        for entry in json.loads(self.sticks[0].read("index.json").decode("utf-8"))["manifests"]:
-            manifest = json.loads(self.blob(entry["digest"]).decode("utf-8"))
+        for entry in parse(self.sticks[0].read("index.json"))["manifests"]:
+            manifest = parse(self.blob(entry["digest"]))
             if manifest.get("artifactType") == ENVIRONMENT:
-                config = json.loads(self.blob(manifest["config"]["digest"]).decode("utf-8"))
+                config = parse(self.blob(manifest["config"]["digest"]))
                 tag = entry.get("annotations", {}).get("org.opencontainers.image.ref.name", "")
                 found.append((tag, config, manifest, entry["digest"]))
         return found
@@ -442,8 +474,8 @@ if __name__ == "__main__":
     except OSError as error:
         say(f"error: {error.filename or 'disk'}: {error.strerror}\nnext:  mend it, run this again")
         sys.exit(5)
-    except (ValueError, KeyError, TypeError) as error:
-        say(f"error: the bundle is malformed ({error!r})\nnext:  carry the bundle again")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        say(f"error: the bundle is malformed ({error!r:.200})\nnext:  carry the bundle again")
         sys.exit(4)
     except KeyboardInterrupt:
         say("error: interrupted\nnext:  run it again, it goes on")

@@ -9,10 +9,11 @@ signature over ``SHA256SUMS`` covers all. A file that neither names does not bel
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from xttsreg.content.canonical import load_strict
 from xttsreg.content.descriptor import Document
@@ -31,6 +32,8 @@ UNLISTED = (SUMS, SIGNATURE, LISTING)
 BLOBS = "blobs/sha256/"
 PARTS = "parts/sha256/"
 EVERY_VOLUME = 0
+MAX_REFS = 10_000
+"""Each name costs a write to the index; nobody carries more of them."""
 
 _SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -103,11 +106,11 @@ class Bundle(Document):
     created: str
     tool: str
     volumes: int = Field(ge=1, le=9999, strict=True)
-    refs: tuple[BundleRef, ...]
-    based_on: tuple[BundleRef, ...] = ()
-    requires: tuple[RequiredBlob, ...] = ()
-    files: tuple[BundleFile, ...]
-    parts: tuple[SplitBlob, ...] = ()
+    refs: Annotated[tuple[BundleRef, ...], FailFast()] = Field(max_length=MAX_REFS)
+    based_on: Annotated[tuple[BundleRef, ...], FailFast()] = ()
+    requires: Annotated[tuple[RequiredBlob, ...], FailFast()] = ()
+    files: Annotated[tuple[BundleFile, ...], FailFast()]
+    parts: Annotated[tuple[SplitBlob, ...], FailFast()] = ()
 
     @classmethod
     def parse(cls, data: bytes) -> Bundle:
@@ -145,10 +148,14 @@ class Bundle(Document):
     def volume_of(self, paths: Iterable[str]) -> int | None:
         """The volume that has exactly these files; None if none has."""
         wanted = set(paths)
-        for number in range(1, self.volumes + 1):
-            if self.volume_files(number).keys() == wanted:
-                return number
-        return None
+        number = self.nearest_volume(wanted)
+        return number if self.volume_files(number).keys() == wanted else None
+
+    def nearest_volume(self, paths: Iterable[str]) -> int:
+        """The volume that has the most of these files."""
+        volumes = {file.path: file.volume for file in self.files if file.volume != EVERY_VOLUME}
+        found = Counter(volumes[path] for path in paths if path in volumes)
+        return found.most_common(1)[0][0] if found else 1
 
     def carried(self) -> dict[Digest, int]:
         """Every blob that the bundle carries, whole or in parts, with the size in bytes."""

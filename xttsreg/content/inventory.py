@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from xttsreg.content.canonical import MAX_INDEX_BYTES, load_strict
 from xttsreg.content.descriptor import Document
@@ -46,7 +46,7 @@ class Inventory(Document):
     format_version: int = Field(ge=1, strict=True)
     created: str
     tool: str
-    refs: tuple[InventoryRef, ...]
+    refs: Annotated[tuple[InventoryRef, ...], FailFast()]
     blobs: dict[Digest, Annotated[int, Field(ge=0, strict=True)]]
 
     @classmethod

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import FailFast, Field, ValidationError
 
 from xttsreg.content.canonical import MAX_INDEX_BYTES, dump_canonical, load_strict
 from xttsreg.content.descriptor import REF_NAME, Descriptor, Document, explain
@@ -32,6 +32,13 @@ def parse_document(model: type[D], value: dict[str, Any], what: str) -> D:
         raise InvalidManifest(f"{what}: {explain(error)}") from None
 
 
+def _versioned(value: dict[str, Any], what: str) -> dict[str, Any]:
+    """Both formats want their version; without it, any JSON object would be an empty index."""
+    if "schemaVersion" not in value:
+        raise InvalidManifest(f"{what}: has no schemaVersion")
+    return value
+
+
 class Manifest(Document):
     """What a tag points at: a configuration blob and an ordered list of layers.
 
@@ -44,7 +51,7 @@ class Manifest(Document):
     )
     artifact_type: str | None = Field(default=None, alias="artifactType")
     config: Descriptor
-    layers: tuple[Descriptor, ...]
+    layers: Annotated[tuple[Descriptor, ...], FailFast()]
     subject: Descriptor | None = None
     annotations: dict[str, str] = Field(default_factory=dict)
 
@@ -55,7 +62,7 @@ class Manifest(Document):
         Raises:
             InvalidManifest: malformed, or another kind of document.
         """
-        return parse_document(cls, load_strict(data, what=what), what)
+        return parse_document(cls, _versioned(load_strict(data, what=what), what), what)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON value; nested descriptors leave out what is absent."""
@@ -94,8 +101,9 @@ class Manifest(Document):
             UnsafePath: a name is unsafe, or two names fall together where case does not count.
         """
         named = [(layer.file_path, layer) for layer in self.layers if layer.file_path]
-        check_distinct_paths(path for path, _ in named if path)
-        return {check_relative_path(path): layer for path, layer in named if path}
+        files = [(check_relative_path(path), layer) for path, layer in named if path]
+        check_distinct_paths(path for path, _ in files)
+        return dict(files)
 
     @property
     def size_bytes(self) -> int:
@@ -110,7 +118,7 @@ class Index(Document):
     media_type: Literal["application/vnd.oci.image.index.v1+json"] | None = Field(
         default=INDEX_TYPE, alias="mediaType"
     )
-    manifests: tuple[Descriptor, ...] = ()
+    manifests: Annotated[tuple[Descriptor, ...], FailFast()] = ()
     annotations: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
@@ -120,7 +128,8 @@ class Index(Document):
         Raises:
             InvalidManifest: malformed.
         """
-        return parse_document(cls, load_strict(data, what=what, limit_bytes=MAX_INDEX_BYTES), what)
+        value = load_strict(data, what=what, limit_bytes=MAX_INDEX_BYTES)
+        return parse_document(cls, _versioned(value, what), what)
 
     def to_bytes(self) -> bytes:
         """Canonical JSON, entries in a stable order."""

@@ -25,6 +25,8 @@ PACKED_BYTES = 16 * 1024 * 1024
 """Files of this size or more are layers of their own, always."""
 PACK_BYTES = 64 * 1024 * 1024
 """A pack gets no further file if that would make it larger."""
+MAX_FILES = 20_000
+"""No pack has more: that none of so many names ends it does not happen."""
 _ONE_IN = 128  # files; the mean length of a pack
 _LAYER_BYTES = 220  # what a layer takes in a manifest beside its name, which is there twice
 _BLOCK_BYTES = tarfile.BLOCKSIZE

@@ -27,12 +27,12 @@ def check_relative_path(path: str) -> str:
     >>> check_relative_path("wavs/a.wav")
     'wavs/a.wav'
     """
+    if len(path) > _MAX_CHARS:
+        raise UnsafePath(f"unsafe file name {path[:60]!r}...: longer than {_MAX_CHARS} characters")
     for part in path.split("/") if path else [""]:
         problem = _problem(part)
         if problem:
             raise UnsafePath(f"unsafe file name {path[:200]!r}: {problem}")
-    if len(path) > _MAX_CHARS:
-        raise UnsafePath(f"unsafe file name {path[:60]!r}...: longer than {_MAX_CHARS} characters")
     return path
 
 

@@ -25,6 +25,7 @@ from xttsreg.content.bundle import (
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import MANIFEST_TYPE
+from xttsreg.content.plaintar import PlainMember
 from xttsreg.content.stream import VerifyingReader
 from xttsreg.errors import BundleMismatch, InsufficientSpace, IntegrityError, InvalidInputError
 from xttsreg.ops.arriving import as_blob
@@ -35,7 +36,7 @@ from xttsreg.ops.medium import free_bytes, limits_of
 from xttsreg.ops.naming import require_same_names
 from xttsreg.ops.plan import Plan
 from xttsreg.ops.progress import QUIET, Progress
-from xttsreg.ops.reading import AGAIN, parse_index, parse_lists, prove_small
+from xttsreg.ops.reading import AGAIN, parse_index, parse_lists, prove_small, require_small
 from xttsreg.ops.smallfiles import INDEX
 from xttsreg.ops.thin import require_present
 from xttsreg.ops.writing import Sign
@@ -190,7 +191,7 @@ def import_archive(
 
 def _open(stream: IO[bytes], what: str) -> tarfile.TarFile:
     try:
-        return tarfile.open(fileobj=stream, mode="r|")
+        return tarfile.open(fileobj=stream, mode="r|", tarinfo=PlainMember)
     except tarfile.ReadError:
         raise InvalidInputError(
             f"{what}: not a directory, and not an archive",
@@ -203,7 +204,8 @@ Members = Iterator[tuple[tarfile.TarInfo, IO[bytes]]]
 
 def _members(tar: tarfile.TarFile, what: str) -> Members:
     for info in tar:
-        file = tar.extractfile(info) if info.isreg() else None
+        plain = isinstance(info, PlainMember) and info.is_plain()
+        file = tar.extractfile(info) if plain else None
         if file is None:
             raise BundleMismatch(f"{what}: {info.name}: not a regular file", hint=_UNPACK)
         yield info, file
@@ -250,6 +252,7 @@ def _take(
                 reason = "not in the bundle's listing, or twice" if listed is None else "other size"
                 raise BundleMismatch(f"{info.name}: {reason}", hint=AGAIN)
             if not info.name.startswith(BLOBS):
+                require_small(listed)
                 small[info.name] = prove_small(info.name, file.read(), listed.digest)
                 continue
             publish = _stage(file, store, listed, light, progress)
@@ -274,6 +277,7 @@ def _stage(
     """Stage one blob; None if the store has it already. Manifests are kept for reading as well."""
     blob = as_blob(listed)
     if listed.volume == EVERY_VOLUME:
+        require_small(listed)
         data = prove_small(listed.path, file.read(), listed.digest)
         light.put_bytes(blob.media_type, data)
         return None if store.has(blob) else store.stage(blob, io.BytesIO(data))

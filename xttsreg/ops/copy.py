@@ -69,6 +69,7 @@ def select(source: Source, tags: Mapping[str, Descriptor]) -> Selection:
 
     Raises:
         BlobNotFound, IntegrityError, InvalidManifest: a manifest is missing or wrong.
+        UnsafePath: it has files of names that cannot be, or cannot be beside each other.
     """
     manifests = {entry.digest: read_manifest(source, entry) for entry in tags.values()}
     held = []
@@ -76,6 +77,8 @@ def select(source: Source, tags: Mapping[str, Descriptor]) -> Selection:
         for entry, manifest in source.referrers(digest):
             held.append(entry)
             manifests[entry.digest] = manifest
+    for manifest in manifests.values():
+        manifest.files()
     return Selection(tags, held, manifests)
 
 

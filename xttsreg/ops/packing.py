@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xttsreg.content.descriptor import Descriptor
-from xttsreg.content.packs import END, File, header, padding
+from xttsreg.content.packs import END, MAX_FILES, File, header, padding
 from xttsreg.content.paths import check_relative_path
+from xttsreg.content.plaintar import PlainMember
 from xttsreg.content.stream import CHUNK_BYTES, Advance, Readable, VerifyingReader
 from xttsreg.errors import IntegrityError, InvalidDataset
 from xttsreg.stores.durable import disk_errors
@@ -70,8 +71,12 @@ def unpack(raw: Readable, layer: Descriptor, directory: Path, advance: Advance) 
     what = layer.file_path or "pack"
     reader = _Watched(VerifyingReader(raw, layer, what=what), advance)
     try:
-        with tarfile.open(fileobj=reader, mode="r|", bufsize=CHUNK_BYTES) as archive:  # type: ignore[call-overload]
-            for member in archive:
+        with tarfile.open(  # type: ignore[call-overload]
+            fileobj=reader, mode="r|", bufsize=CHUNK_BYTES, tarinfo=PlainMember
+        ) as archive:
+            for number, member in enumerate(archive):
+                if number == MAX_FILES:
+                    raise IntegrityError(f"{what}: has more than {MAX_FILES} files")
                 _write(archive, member, directory, what)
     except tarfile.TarError as error:
         raise IntegrityError(f"{what}: not an archive that can be read ({error})") from None
@@ -80,7 +85,8 @@ def unpack(raw: Readable, layer: Descriptor, directory: Path, advance: Advance) 
 
 
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, directory: Path, what: str) -> None:
-    source = archive.extractfile(member) if member.isreg() else None
+    plain = isinstance(member, PlainMember) and member.is_plain()
+    source = archive.extractfile(member) if plain else None
     if source is None:
         raise IntegrityError(f"{what}: {member.name[:200]!r} is no regular file")
     target = directory / check_relative_path(member.name)

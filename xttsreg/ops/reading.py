@@ -21,6 +21,7 @@ from xttsreg.content.bundle import (
     SUMS,
     UNLISTED,
     Bundle,
+    BundleFile,
     format_sums,
     parse_sums,
 )
@@ -97,18 +98,14 @@ def parse_lists(sums_data: bytes, listing: bytes) -> tuple[Bundle, int]:
     if sums.pop(LISTING, None) != Digest.of(listing):
         raise BundleMismatch(f"{LISTING}: not the one that {SUMS} names", hint=AGAIN)
     bundle = Bundle.parse(listing)
-    number = bundle.volume_of(sums)
-    expected = [bundle.volume_files(n) for n in ([number] if number else _numbers(bundle))]
-    different = [
-        {(path, file.digest) for path, file in files.items()} ^ set(sums.items())
-        for files in expected
-    ]
-    nearest = min(different, key=len)
-    if nearest:
-        raise BundleMismatch(f"{min(nearest)[0]}: {SUMS} and {LISTING} disagree", hint=AGAIN)
+    number = bundle.nearest_volume(sums)
+    expected = bundle.volume_files(number).items()
+    different = {(path, file.digest) for path, file in expected} ^ set(sums.items())
+    if different:
+        raise BundleMismatch(f"{min(different)[0]}: {SUMS} and {LISTING} disagree", hint=AGAIN)
     if sums_data != format_sums({**sums, LISTING: Digest.of(listing)}):
         raise BundleMismatch(f"{SUMS}: not as it was written", hint=AGAIN)
-    return bundle, number or 1
+    return bundle, number
 
 
 def parse_index(bundle: Bundle, data: bytes | None) -> Index:
@@ -125,10 +122,6 @@ def parse_index(bundle: Bundle, data: bytes | None) -> Index:
     if {tagged: entry.digest for tagged, entry in index.tags().items()} != promised:
         raise BundleMismatch(f"{INDEX}: other names than in {LISTING}", hint=AGAIN)
     return index
-
-
-def _numbers(bundle: Bundle) -> range:
-    return range(1, bundle.volumes + 1)
 
 
 def _require_lists(directory: Path) -> None:
@@ -174,6 +167,7 @@ def _read_small(directory: Path, bundle: Bundle, number: int) -> Mapping[str, by
     for path, file in bundle.volume_files(number).items():
         if not path.startswith((BLOBS, PARTS)):
             opened: BinaryIO
+            require_small(file)
             with disk_errors(directory), (directory / path).open("rb") as opened:
                 data = opened.read(file.size_bytes + 1)
             try:
@@ -182,6 +176,16 @@ def _read_small(directory: Path, bundle: Bundle, number: int) -> Mapping[str, by
                 error.hint = diagnose([(directory / path, file.digest)], Digest.of(data))
                 raise
     return found
+
+
+def require_small(file: BundleFile) -> None:
+    """Make sure that a file may be kept in memory.
+
+    Raises:
+        BundleMismatch: it is none that `bundle` writes.
+    """
+    if file.size_bytes > _LIST_BYTES:
+        raise BundleMismatch(f"{file.path}: {file.size_bytes} bytes are too many", hint=AGAIN)
 
 
 def prove_small(path: str, data: bytes, expected: Digest) -> bytes:
@@ -207,4 +211,7 @@ def _read_signature(path: Path) -> bytes | None:
 
 def _read(path: Path) -> bytes:
     with disk_errors(path), path.open("rb") as file:
-        return file.read(_LIST_BYTES)
+        data = file.read(_LIST_BYTES + 1)
+    if len(data) > _LIST_BYTES:
+        raise BundleMismatch(f"{path.name}: is too long for what it should be", hint=AGAIN)
+    return data

@@ -10,6 +10,7 @@ import hashlib
 import json
 import uuid
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.parser import BytesParser
@@ -157,7 +158,7 @@ def _license(source: BlobSource, layer: Descriptor, path: str) -> str:
             message = BytesParser().parsebytes(archive.read(entry), headersonly=True)
     except BlobNotFound:
         return NOT_STATED  # of an environment that is only partly here, as after a thin bundle
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError) as error:
         raise IntegrityError(
             f"{path}: not a wheel ({error})", hint="make the environment, or fetch it, again"
         ) from None

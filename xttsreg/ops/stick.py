@@ -19,21 +19,28 @@ SYSTEM_LITTER = frozenset(
      ".fseventsd", "lost+found", ".Trash-0", ".Trash-1000", "FOUND.000", STATE_DIRECTORY}
 )  # fmt: skip
 _BLOBS, _PARTS = BLOBS.partition("/")[0], PARTS.partition("/")[0]
+_MAX_DEPTH = 10
 _OURS = frozenset({*smallfiles.NAMES, *UNLISTED, _BLOBS, _PARTS})
 
 
-def walk(directory: Path, prefix: str = "") -> Iterator[tuple[str, int | None]]:
+def walk(directory: Path) -> Iterator[tuple[str, int | None]]:
     """Relative path and size of every file; size None for what is no regular file."""
-    with disk_errors(directory), os.scandir(directory) as entries:
-        for entry in entries:
-            if not prefix and (entry.name in SYSTEM_LITTER or entry.name.startswith("._")):
-                continue
-            status = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                yield from walk(Path(entry.path), f"{prefix}{entry.name}/")
-            else:
-                regular = stat.S_ISREG(status.st_mode)
-                yield prefix + entry.name, status.st_size if regular else None
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        if prefix.count("/") > _MAX_DEPTH:
+            yield prefix[:100], None  # none of ours; and longer paths cannot be opened
+            continue
+        with disk_errors(directory), os.scandir(directory / prefix) as entries:
+            for entry in entries:
+                if not prefix and (entry.name in SYSTEM_LITTER or entry.name.startswith("._")):
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    pending.append(f"{prefix}{entry.name}/")
+                else:
+                    regular = stat.S_ISREG(status.st_mode)
+                    yield prefix + entry.name, status.st_size if regular else None
 
 
 def require_ours(directory: Path, store: LayoutStore) -> None:

@@ -7,7 +7,6 @@ identity tokens) or HTTP Basic (RFC 7617). Both begin with a 401 and ``WWW-Authe
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -17,12 +16,14 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from xttsreg.content.canonical import load_strict
 from xttsreg.errors import InvalidInputError, RemoteError, Unauthorized
 from xttsreg.remote.credentials import Credential
 from xttsreg.remote.transport import Bearer, Client, Nothing, status_error
 from xttsreg.remote.urls import origin_of, redact
 
 _LIMIT_BYTES = 1024 * 1024
+_HEADER_CHARS = 4096  # real ones have some hundred; the search below is quadratic
 _PARAMETER = re.compile(r'([A-Za-z_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
@@ -45,7 +46,7 @@ def parse_challenge(header: str) -> Challenge | None:
     >>> parse_challenge('Bearer realm="https://a/t",service="r"').parameters["service"]
     'r'
     """
-    found = {c.scheme: c for c in reversed(list(_challenges(header)))}
+    found = {c.scheme: c for c in reversed(list(_challenges(header[:_HEADER_CHARS])))}
     return found.get("bearer") or found.get("basic")
 
 
@@ -165,9 +166,9 @@ class Authorizer:
         if answer.status_code != 200:
             raise status_error(answer, realm)
         try:
-            value = json.loads(answer.raw.read(_LIMIT_BYTES, decode_content=True))
+            value = load_strict(answer.raw.read(_LIMIT_BYTES, decode_content=True), what="token")
             token = value.get("token") or value.get("access_token")
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError):
             token = None
         if not isinstance(token, str) or not token:
             raise RemoteError(f"{redact(realm)}: the token server answered without a token")

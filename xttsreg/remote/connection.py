@@ -5,7 +5,6 @@ Source: OCI distribution-spec v1.1, "API" and "Error Codes".
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
@@ -18,6 +17,7 @@ from urllib.parse import urljoin
 import requests
 from requests.auth import AuthBase
 
+from xttsreg.content.canonical import load_strict
 from xttsreg.errors import RemoteError, Unauthorized
 from xttsreg.remote.address import Address
 from xttsreg.remote.auth import Authorizer
@@ -184,7 +184,8 @@ class Connection:
 def _error_code(answer: requests.Response) -> str:
     """The registry's own code, e.g. ``DIGEST_INVALID``; empty if it gave none."""
     try:
-        first = json.loads(answer.raw.read(65536, decode_content=True))["errors"][0]["code"]
+        value = load_strict(answer.raw.read(65536, decode_content=True), what="error")
+        first = value["errors"][0]["code"]
     except (OSError, ValueError, LookupError, TypeError):
         return ""
     return first if isinstance(first, str) and _CODE.fullmatch(first) else ""
@@ -197,11 +198,8 @@ def read_object(answer: requests.Response, url: str) -> dict[str, Any]:
         RemoteError: it has none; a proxy's page, perhaps.
     """
     try:
-        value = json.loads(answer.raw.read(MANIFEST_LIMIT_BYTES, decode_content=True))
+        return load_strict(answer.raw.read(MANIFEST_LIMIT_BYTES, decode_content=True), what=url)
     except (OSError, ValueError):
-        value = None
-    if not isinstance(value, dict):
         raise RemoteError(
             f"{redact(url)}: the answer is not a registry's", hint="check the address, and proxies"
-        )
-    return value
+        ) from None
