@@ -20,7 +20,6 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from xttsreg.content.canonical import (
-    MAX_INDEX_BYTES,
     MAX_MANIFEST_BYTES,
     dump_canonical,
     load_strict,
@@ -325,24 +324,9 @@ class LayoutStore:
     # --- index -------------------------------------------------------------------------------
 
     def index(self) -> Index:
-        """``index.json``; an empty one if there is none yet.
-
-        Raises:
-            IntegrityError: it was there and is gone; whoever took that for an empty store would
-                have `gc` remove everything.
-            InvalidManifest: malformed.
-        """
+        """``index.json``; an empty one if there is none yet. See `spare.read_index`."""
         with durable.disk_errors(self.root):
-            try:
-                data = durable.read_small(self.root / INDEX_FILE, MAX_INDEX_BYTES)
-            except FileNotFoundError:
-                if spare.exists(self.state):
-                    raise IntegrityError(
-                        f"{self.root / INDEX_FILE}: is gone, and with it the names",
-                        hint="`xttsreg verify --repair` brings them back",
-                    ) from None
-                return Index()
-        return Index.parse(data)
+            return spare.read_index(self.root / INDEX_FILE, self.state)
 
     def entries(self) -> tuple[Descriptor, ...]:
         """See `base.Source.entries`."""
@@ -391,16 +375,17 @@ class LayoutStore:
             before = self.index()
             data = change(before).to_bytes()
             if data != before.to_bytes() or not (self.root / INDEX_FILE).exists():
-                self._write(INDEX_FILE, data)
-                spare.keep(self.state, self.root / INDEX_FILE, data)
+                self._write_index(data)
 
     def replace_index(self, index: Index) -> None:
         """Write an index in the place of one that cannot be read any more."""
         with self.locked(), durable.disk_errors(self.root):
             durable.give_way(self.root / INDEX_FILE)
-            data = index.to_bytes()
-            self._write(INDEX_FILE, data)
-            spare.keep(self.state, self.root / INDEX_FILE, data)
+            self._write_index(index.to_bytes())
+
+    def _write_index(self, data: bytes) -> None:
+        self._write(INDEX_FILE, data)
+        spare.keep(self.state, self.root / INDEX_FILE, data)
 
     def _require_blob(self, blob: Descriptor) -> None:
         self.open(blob).close()

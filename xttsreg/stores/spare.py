@@ -24,9 +24,25 @@ from xttsreg.stores.verified import fingerprint
 FILE = "names"
 
 
-def exists(state: Path) -> bool:
-    """Whether there has been an index."""
-    return os.path.lexists(state / FILE)
+def read_index(index: Path, state: Path) -> Index:
+    """The index; an empty one if there has never been any.
+
+    Raises:
+        IntegrityError: it was there and is gone; whoever took that for an empty store would have
+            `gc` remove everything.
+        InvalidManifest: malformed.
+        OSError: the disk.
+    """
+    try:
+        data = durable.read_small(index, MAX_INDEX_BYTES)
+    except FileNotFoundError:
+        if os.path.lexists(state / FILE):
+            raise IntegrityError(
+                f"{index}: is gone, and with it the names",
+                hint="`xttsreg verify --repair` brings them back",
+            ) from None
+        return Index()
+    return Index.parse(data)
 
 
 def keep(state: Path, index: Path, data: bytes) -> None:
