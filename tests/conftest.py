@@ -22,6 +22,7 @@ settings.load_profile("quick")
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--faults", default="some", choices=["some", "all"], help="how many to try")
+    group.addoption("--many-seconds", default="6", help="how long many processes work at once")
     group.addoption("--fault-seed", default="1", help="of the samples that `some` takes")
 
 
