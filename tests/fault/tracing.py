@@ -141,6 +141,16 @@ def points_of(log: str, root: Path, *, reads: bool = False) -> list[Point]:
     return found
 
 
+def alike(point: Point, points: Sequence[Point]) -> Point:
+    """The one of ``points`` that does what ``point`` did, wherever it is now in the order."""
+
+    def shape(one: Point) -> tuple[str, str]:
+        return one.call, re.sub(r"[0-9a-f]{32}|\d+", "N", one.text.partition(" = ")[0])
+
+    near = sorted(points, key=lambda one: abs(one.number - point.number))
+    return next(one for one in near if shape(one) == shape(point))
+
+
 def _changes(call: str, arguments: str, root: str) -> bool:
     if root not in arguments or " = -1 E" in arguments:  # a try that failed changed nothing
         return False

@@ -227,12 +227,16 @@ class Ran:
         return lines[0].removeprefix(prefix).strip()
 
 
+# The hub's client heeds TRANSFORMERS_OFFLINE as well, which tests of training set in this process.
+_SWITCHES = ("XTTSREG_", "COQUI_", "HF_", "TRANSFORMERS_", "PYTHON")
+
+
 def clean_environment(home: Path, **env: str) -> dict[str, str]:
     """This process's environment without what would change xttsreg's behaviour."""
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.upper().startswith(("XTTSREG_", "COQUI_", "HF_", "PYTHON"))
+        if not key.upper().startswith(_SWITCHES)
         and not key.upper().endswith("_PROXY")
         and key not in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     }

@@ -256,7 +256,8 @@ def test_at_the_command_line(tiny, nine, uninterrupted, tmp_path, number):
 def test_an_inference_checkpoint_is_refused_at_the_command_line(tiny, home, name):
     done = run_cli(["train", "--resume", tiny / name], home)
     assert done.code == 2
-    assert len(done.stderr.splitlines()) == 2
+    told = [line for line in done.stderr.splitlines() if not line.startswith("network: ")]
+    assert len(told) == 2
     assert "0 / N layers are restored" in done.error
     assert "KeyError 'step'" in done.error
     assert "xttsreg train --model" in done.hint
