@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -125,22 +124,23 @@ def test_locks_of_the_dead_do_not_matter(scratch: Path) -> None:
     store = filled_store(world.store, make_small_set(scratch / "stale-weights"))
 
     def hold() -> None:
-        locks = [store.state / "lock", store.state / "leases" / "1-dead.lock",
-                 store.state / "partial" / f"{'0' * 64}.lock"]  # fmt: skip
-        for path in locks:
-            path.parent.mkdir(exist_ok=True)
-            FileLock(path, thread_local=False).acquire()
+        names = ["lock", "leases/1-dead.lock", f"partial/{'0' * 64}.lock"]
+        held = [FileLock(store.state / name, thread_local=False) for name in names]
+        for lock in held:
+            Path(lock.lock_file).parent.mkdir(exist_ok=True)
+            lock.acquire()
         (store.state / "tmp" / "1-dead").mkdir(parents=True)
         (store.state / "tmp" / "1-dead" / "half").write_bytes(b"x")
         (world.root / "held").touch()
         time.sleep(600)
 
     child = processes.start(hold, world.home, scratch / "stale-errors")
-    while not (world.root / "held").exists():
-        time.sleep(0.01)
-    assert run_cli(["gc", "--yes"], world.home, timeout_s=90).code == 5  # it lives
-    os.kill(child, 9)
-    with contextlib.suppress(ChildProcessError):
+    try:
+        while not (world.root / "held").exists():
+            time.sleep(0.01)
+        assert run_cli(["gc", "--yes"], world.home, timeout_s=90).code == 5  # it lives
+    finally:
+        os.kill(child, 9)
         os.waitpid(child, 0)
     start = time.monotonic()
     for arguments in (["tag", "own:v1", "own:v2"], ["gc", "--yes"], ["verify"]):

@@ -8,11 +8,12 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
-from support import filled_store, mounted, run_cli, start_cli
+from support import ROOT, clean_environment, filled_store, mounted, run_cli, start_cli
 
 from xttsreg.demo.clips import make_dataset
 from xttsreg.errors import InsufficientSpace, InvalidDataset, StoreError
@@ -266,3 +267,86 @@ def test_an_inference_checkpoint_is_refused_at_the_command_line(tiny, home, name
 def test_no_such_run(home):
     done = run_cli(["train", "--resume", "nothing"], home)
     assert (done.code, done.error) == (2, "nothing: no such run")
+
+
+# One process imports TTS and forks for each stage, which kills itself where it hurts; the last one
+# comes to the end and tells what it got.
+DRIVER = """
+import json, os, signal, sys
+from pathlib import Path
+from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTTrainer
+from xttsreg.catalog import Catalog
+from xttsreg.content.reference import Reference
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.training import finetune, register, saving
+from xttsreg.training.options import TrainOptions
+from xttsreg.training.request import Request
+
+home, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+store = LayoutStore.open_existing(home / "store")
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def die_with_a_second_checkpoint(stream):
+    stream._file.flush()
+    if (home / "run" / "checkpoint_2.pth").exists():
+        die()
+
+def die_before_the_note(directory, record, write=register.runs.write_record):
+    die() if "registered" in record else write(directory, record)
+
+PLACES = {
+    "save": (saving._Stream, "finish", die_with_a_second_checkpoint),
+    "evaluation": (GPTTrainer, "eval_step", die),
+    "registration": (LayoutStore, "tag", die),
+    "note": (register.runs, "write_record", die_before_the_note),
+}
+
+def stage(name):
+    if name in PLACES:
+        setattr(*PLACES[name])
+    if name == "save":
+        made = TrainOptions(**{**options, "dataset": Path(options["dataset"])})
+        request = Request(model=Reference.parse("own:v1"), voice=Reference.parse("ann:v1"),
+                          options=made, output=home / "run", samples=False)
+        return finetune.finetune(store, Catalog([]), request, ask=None)
+    return finetune.resume(store, Catalog([]), home / "run", {}, ask=None)
+
+for name in [*PLACES, "end"]:
+    child = os.fork()
+    if child == 0:
+        try:
+            print(json.dumps(stage(name).as_dict()), flush=True)
+            os._exit(0)
+        finally:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+    print(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_killed_while_it_saves_evaluates_and_registers(tiny, nine, uninterrupted, tmp_path):
+    home = tmp_path / "home"
+    store = filled_store(home / "store", tiny, ref="own:v1")
+    chosen = quick(nine, **OPTIONS).as_dict()
+    arguments = [sys.executable, "-c", DRIVER, home, json.dumps(chosen, default=str)]
+    done = subprocess.run(
+        arguments,
+        env=clean_environment(home),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *stages, result, end = done.stdout.splitlines()
+    assert stages == ["save -9", "evaluation -9", "registration -9", "note -9"], done.stderr
+    assert end == "end 0"
+    run = json.loads(result)["run"]
+    steps = [(s["step"], s["epoch"], s["loss"], s["loss_text_ce"], s["lr"])
+             for s in run["step_losses"]]  # fmt: skip
+    assert steps == uninterrupted[: len(steps)]
+    assert set(store.tags()) == {"own:v1", "ann:v1"}  # and no second one of the same run
+    assert not list((home / "run").glob(".*partial"))
+    assert not (home / "run" / "view").exists()
+    shutil.rmtree(home)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from xttsreg.content.modelpack import (
 )
 from xttsreg.content.reference import Reference
 from xttsreg.content.stream import digest_stream
-from xttsreg.errors import AlreadyExists
+from xttsreg.errors import AlreadyExists, XttsregError
 from xttsreg.ops import licensing
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.base import read_manifest, resolve
@@ -87,6 +88,25 @@ def free_reference(store: LayoutStore, wanted: Reference) -> Reference:
         return wanted
     numbers = [int(tag[1:]) for tag in taken if tag[:1] == "v" and tag[1:].isdigit()]
     return Reference(wanted.name, f"v{max(numbers, default=0) + 1}")
+
+
+def made_before(
+    store: LayoutStore, wanted: Reference, lineage: Lineage
+) -> tuple[Reference, Descriptor] | None:
+    """Return the voice that this very run has registered already, under any tag of its name.
+
+    A process that is killed between the two cannot note in the run's folder what it registered.
+    """
+    facts = {LINEAGE + key: value for key, value in lineage.facts.items()}
+    facts[DATASET] = lineage.dataset_digest
+    for tagged, entry in store.tags().items():
+        name, _, tag = tagged.rpartition(":")
+        if name == wanted.name:
+            with suppress(XttsregError):  # another one, and damaged
+                notes = read_manifest(store, entry).annotations
+                if facts.items() <= notes.items():
+                    return Reference(name, tag), entry
+    return None
 
 
 def register_voice(

@@ -53,9 +53,13 @@ def register(
         author=licensing.current_user(),
         facts=_facts(run),
     )
-    # The name was free at the start; if somebody took it meanwhile, hours of work still count.
-    voice = lineage.free_reference(store, request.voice)
-    manifest = lineage.register_voice(store, voice, directory, facts, base, progress=progress)
+    found = lineage.made_before(store, request.voice, facts)
+    if found:
+        voice, manifest = found
+    else:
+        # The name was free at the start; if somebody took it meanwhile, hours of work still count.
+        voice = lineage.free_reference(store, request.voice)
+        manifest = lineage.register_voice(store, voice, directory, facts, base, progress=progress)
     runs.write_record(run.directory, {**runs.read_record(run.directory), "registered": str(voice)})
     try:
         origin = describe_origin(store, voice, manifest, read_manifest(store, manifest))
