@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.stock VIEW DATASET OUTPUT STEPS`` does what the recipe of TTS 0.22.0 does
 with local files, without xttsreg, and writes one JSON line for the construction, each step and, if
-the first epoch has no more steps than that, for the best model that it saves then.
+the first epoch has no more steps than that, for the best model that it saves then. The second
+engine reads no clip on a machine without FFmpeg; there, and there alone, it gets our reader.
 """
 
 from __future__ import annotations
@@ -93,10 +94,14 @@ def build_config(view: Path, dataset: Path, output: Path) -> Any:
 
 def main(view: Path, dataset: Path, output: Path, steps: int) -> None:
     """Train for some steps, and tell."""
+    import torchaudio
     from trainer import Trainer, TrainerArgs
     from TTS.tts.datasets import load_tts_samples
     from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTTrainer
 
+    from xttsreg.training.engine import read_audio_without_codec
+
+    read_audio_without_codec(torchaudio)
     config = build_config(view, dataset, output)
     began, began_cpu = time.perf_counter(), time.process_time()
     model = GPTTrainer.init_from_config(config)

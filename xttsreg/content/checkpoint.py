@@ -41,9 +41,11 @@ CONFIG_CLASSES = (
 )
 """What upstream's model.pth holds besides tensors."""
 
-# All that XTTS's own files name. Trainer checkpoints hold plain values beside their tensors.
+# All that XTTS's own files name. Trainer checkpoints hold plain values beside their tensors, and a
+# scheduler's milestones, which torch counts; its own weights_only allows that as well.
 ALLOWED_GLOBALS = frozenset(
     {
+        "collections.Counter",
         "collections.OrderedDict",
         "torch._utils._rebuild_tensor_v2",
         "torch._utils._rebuild_parameter",

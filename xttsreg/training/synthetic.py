@@ -56,13 +56,19 @@ def make_weight_set(directory: Path, *, size: Size = "tiny", seed: int = 0) -> N
         seed: Of the random numbers. The caller's generators are left as they were.
     """
     import torch
+    from TTS.config.shared_configs import BaseDatasetConfig
     from TTS.tts.configs.xtts_config import XttsConfig
     from TTS.tts.models.xtts import XttsArgs, XttsAudioConfig
 
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "vocab.json").write_text(_vocabulary(), encoding="utf-8")
     args = XttsArgs(**_FLAGS, **(_TINY if size == "tiny" else {}))
-    config = XttsConfig(model_args=args, audio=XttsAudioConfig(), languages=list(_LANGUAGES))
+    config = XttsConfig(
+        model_args=args,
+        audio=XttsAudioConfig(),
+        languages=list(_LANGUAGES),
+        datasets=[BaseDatasetConfig()],  # upstream's file has one; coqui-tts by itself, none
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         stats = 2.0 + 6.0 * torch.rand(80)  # near what log-mel spectrograms of speech reach
