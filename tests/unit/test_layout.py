@@ -418,3 +418,9 @@ def test_a_read_only_store_can_be_read_and_says_what_it_is(store: LayoutStore) -
             put(reader, b"other")
         assert caught.value.exit_code == 5
     assert store.is_writable()
+
+
+def test_an_empty_index_file_is_no_empty_store(filled: LayoutStore) -> None:
+    (filled.root / "index.json").write_bytes(b"")
+    with pytest.raises(InvalidManifest):
+        LayoutStore(filled.root).tags()

@@ -51,7 +51,7 @@ def gc(store: LayoutStore, *, dry_run: bool, arrivals: bool = False) -> Garbage:
         kept = set() if arrivals else arriving.awaited(store)
         for entry in entries:
             if entry.digest not in orphans:
-                kept |= reachable(store, entry).keys()
+                kept.update(reachable(store, entry))  # |= of keys would copy the set each time
         blobs = sorted(set(store.blob_digests()) - kept)
         files = _litter(store) + (arriving.arrived_files(store) if arrivals else [])
         paths = [*files, *(store.blob_path(digest) for digest in blobs)]

@@ -58,6 +58,8 @@ class LayoutStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.state = root / STATE_DIRECTORY
+        self._blobs = root / "blobs" / "sha256"
+        self._index = spare.IndexReader(root / INDEX_FILE, self.state)
         self._verified = VerifiedCache(self.state / "verified")
         self._lease: lease.Lease | None = None
         self._lease_users = 0
@@ -110,7 +112,7 @@ class LayoutStore:
     def _establish(self) -> None:
         """Make an empty layout where there is none. The caller maps the disk's errors."""
         if not (self.root / LAYOUT_FILE).exists():
-            durable.make_directory(self.root / "blobs" / "sha256")
+            durable.make_directory(self._blobs)
             self._write(LAYOUT_FILE, dump_canonical({"imageLayoutVersion": LAYOUT_VERSION}))
 
     def _check_version(self) -> None:
@@ -131,7 +133,7 @@ class LayoutStore:
 
     def blob_path(self, digest: Digest) -> Path:
         """Where a blob is or would be."""
-        return self.root / "blobs" / "sha256" / digest.hex
+        return self._blobs / digest.hex
 
     def has(
         self, blob: Descriptor, *, use_cache: bool = True, advance: Advance = no_advance
@@ -310,10 +312,11 @@ class LayoutStore:
 
     def blob_digests(self) -> Iterator[Digest]:
         """Every blob that is there, referenced or not."""
-        for path in (self.root / "blobs" / "sha256").glob("*"):
-            with contextlib.suppress(ValueError):
-                if not path.is_dir():
-                    yield Digest.from_hex(path.name)
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._blobs) as found:
+            for entry in found:
+                with contextlib.suppress(ValueError):
+                    if not entry.is_dir():
+                        yield Digest.from_hex(entry.name)
 
     def remove_blob(self, digest: Digest) -> None:
         """Remove a blob. Only `gc` knows when that is right."""
@@ -324,9 +327,9 @@ class LayoutStore:
     # --- index -------------------------------------------------------------------------------
 
     def index(self) -> Index:
-        """``index.json``; an empty one if there is none yet. See `spare.read_index`."""
+        """``index.json``; an empty one if there is none yet. See `spare.IndexReader`."""
         with durable.disk_errors(self.root):
-            return spare.read_index(self.root / INDEX_FILE, self.state)
+            return self._index.read()
 
     def entries(self) -> tuple[Descriptor, ...]:
         """See `base.Source.entries`."""

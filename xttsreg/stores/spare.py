@@ -24,25 +24,41 @@ from xttsreg.stores.verified import fingerprint
 FILE = "names"
 
 
-def read_index(index: Path, state: Path) -> Index:
-    """The index; an empty one if there has never been any.
+class IndexReader:
+    """Reads one index, and parses it again only when it has other bytes.
 
-    Raises:
-        IntegrityError: it was there and is gone; whoever took that for an empty store would have
-            `gc` remove everything.
-        InvalidManifest: malformed.
-        OSError: the disk.
+    Args:
+        path: Of the index.
+        state: Where the copy lies.
     """
-    try:
-        data = durable.read_small(index, MAX_INDEX_BYTES)
-    except FileNotFoundError:
-        if os.path.lexists(state / FILE):
-            raise IntegrityError(
-                f"{index}: is gone, and with it the names",
-                hint="`xttsreg verify --repair` brings them back",
-            ) from None
-        return Index()
-    return Index.parse(data)
+
+    def __init__(self, path: Path, state: Path) -> None:
+        self._path = path
+        self._state = state
+        self._parsed: tuple[bytes, Index] | None = None
+
+    def read(self) -> Index:
+        """The index; an empty one if there has never been any.
+
+        Raises:
+            IntegrityError: it was there and is gone; whoever took that for an empty store would
+                have `gc` remove everything.
+            InvalidManifest: malformed.
+            OSError: the disk.
+        """
+        try:
+            data = durable.read_small(self._path, MAX_INDEX_BYTES)
+        except FileNotFoundError:
+            if os.path.lexists(self._state / FILE):
+                raise IntegrityError(
+                    f"{self._path}: is gone, and with it the names",
+                    hint="`xttsreg verify --repair` brings them back",
+                ) from None
+            return Index()
+        parsed = self._parsed
+        if parsed is None or parsed[0] != data:
+            self._parsed = parsed = (data, Index.parse(data))
+        return parsed[1]
 
 
 def keep(state: Path, index: Path, data: bytes) -> None:
