@@ -14,9 +14,11 @@ from xttsreg.cli.output import human_size, print_json, print_table
 @pass_app
 def ls_command(app: App, as_json: bool) -> None:
     """List what is in the store."""
-    from xttsreg.ops.show import list_tags
+    from xttsreg.ops import listing
 
-    rows = list_tags(app.store())
+    rows = listing.current(app.place())
+    if rows is None:
+        rows = listing.renew(app.store())
     if as_json:
         print_json(rows)
         return
@@ -25,7 +27,7 @@ def ls_command(app: App, as_json: bool) -> None:
             **row,
             "base": (row["base"] or "").partition("@")[0],
             "size": human_size(row["size_bytes"]),
-            "short": row["digest"].short,
+            "short": row["digest"][7:19],
         }
         for row in rows
     ]

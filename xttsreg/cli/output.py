@@ -27,12 +27,8 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]
     table = [list(columns.values()), *cells]
     widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
     right = [bool(rows) and isinstance(rows[0].get(key), int) for key in columns]
-    for line in table:
-        padded = [
-            cell.rjust(width) if is_right else cell.ljust(width)
-            for cell, width, is_right in zip(line, widths, right, strict=True)
-        ]
-        click.echo("  ".join(padded).rstrip())
+    form = "  ".join(f"{{:{'>' if r else '<'}{w}}}" for r, w in zip(right, widths, strict=True))
+    click.echo("\n".join(form.format(*line).rstrip() for line in table))
 
 
 def _text(value: object) -> str:
@@ -41,7 +37,7 @@ def _text(value: object) -> str:
 
 def printable(text: str) -> str:
     """Text without control characters: what comes from a bundle must not steer a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def shortened(names: Sequence[str], count: int = 5) -> str:

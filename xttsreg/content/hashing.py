@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from xttsreg.content.digest import Digest
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 _AHEAD = 4  # chunks; enough that neither side waits for the other's hiccups
 _SHORT_BYTES = 2 * 1024 * 1024  # below, a thread costs more than it brings
@@ -33,6 +36,8 @@ class BackgroundHash:
             self._hash.update(data)
             return
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
         while len(self._pending) >= _AHEAD:
             self._pending.popleft().result()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.hashing import BackgroundHash
 from xttsreg.errors import DigestMismatch, SizeMismatch
+
+if TYPE_CHECKING:
+    from xttsreg.content.descriptor import Descriptor
 
 CHUNK_BYTES = 256 * 1024
 """Read size. Large enough that hashing dominates, small enough to be in the core's cache still

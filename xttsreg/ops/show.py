@@ -15,13 +15,25 @@ from xttsreg.ops import licensing
 from xttsreg.stores.base import Store, read_manifest
 
 
-def list_tags(store: Store) -> list[dict[str, Any]]:
+def list_tags(
+    store: Store, known: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
     """One row a tag: ref, digest, kind, size_bytes, files, base, created.
 
     What other tools keep in the layout and is no manifest, such as an index, is left out.
+
+    Args:
+        store: Whose.
+        known: Rows of manifests that were read before, by digest; see `ops.listing`.
     """
-    tags = store.tags().items()
-    return [_row(store, tagged, e) for tagged, e in tags if e.media_type == MANIFEST_TYPE]
+    known = known or {}
+    return [
+        {**known[entry.digest], "ref": tagged}
+        if entry.digest in known
+        else _row(store, tagged, entry)
+        for tagged, entry in store.tags().items()
+        if entry.media_type == MANIFEST_TYPE
+    ]
 
 
 def _row(store: Store, tagged: str, entry: Descriptor) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.stream import Advance, VerifyingReader
 from xttsreg.errors import (
     InsufficientSpace,
@@ -28,6 +27,8 @@ from xttsreg.errors import (
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+    from xttsreg.content.descriptor import Descriptor
 
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
