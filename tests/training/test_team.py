@@ -243,3 +243,14 @@ def test_gpus_that_are_not_there(tiny, corpus, tmp_path):
     filled_store(home / "store", tiny, ref="own:v1")
     done = run_cli([*arguments(corpus)[: -len(TOGETHER)], "--gpus", "8,9"], home)
     assert (done.code, done.error) == (2, "no usable GPU: torch sees none")
+
+
+def test_a_run_that_never_began_leaves_nothing(tiny, corpus, tmp_path):
+    """The weights are found wrong when the other process has its folder already."""
+    home, run = tmp_path / "home", tmp_path / "run"
+    filled_store(home / "store", tiny, ref="own:v1")
+    done = run_cli([*arguments(corpus), "-o", "model_args.gpt_layers=4", "--output", run], home)
+    assert done.code == 4
+    assert "layers are restored" in done.error
+    assert not run.exists()
+    assert processes_of(run) == []

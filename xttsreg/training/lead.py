@@ -85,20 +85,19 @@ def _stopped(rank: int, size: int, code: int, folder: Path) -> XttsregError:
 
 
 @contextmanager
-def lead(view: Path, options: TrainOptions, output: Path, *, resume: bool) -> Iterator[Team]:
+def lead(view: Path, options: TrainOptions, output: Path) -> Iterator[Team]:
     """Start the other processes of a run; end them with it.
 
     Args:
         view: Of the weights, for all of them.
         options: Of the run.
         output: Its folder. Each of the others gets a folder below it, with its proof and its log.
-        resume: Whether the run goes on.
 
     Yields:
         The team, as the leader has it.
 
     Raises:
-        XttsregError: one of them ended before its time.
+        InvalidInputError: there is no GPU for one of them.
     """
     if options.processes == 1:
         yield LONE
@@ -120,14 +119,9 @@ def lead(view: Path, options: TrainOptions, output: Path, *, resume: bool) -> It
                 "run": str(output),
                 "rank": rank,
                 "port": store.port,
-                "resume": resume,
             }
             followers[rank] = _start(job, rank, options, folders[rank])
-        leader = Leader(followers, folders, store)
-        yield leader
-        for process in followers.values():
-            process.wait(timeout=60)
-        leader.check()
+        yield Leader(followers, folders, store)
     finally:
         _end(followers.values())
 
@@ -151,6 +145,7 @@ def _start(
 
 
 def _end(followers: Any) -> None:
+    """End them: at the end of a run all that they had to do is done, and compared."""
     for process in followers:
         with suppress(OSError):
             process.stdin.close()

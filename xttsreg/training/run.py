@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, redirect_stdout
@@ -80,7 +81,7 @@ def train(
             stack.enter_context(quiet(output / LOG_NAME))
             guard = stack.enter_context(offline_guard())
             check_device(options)
-            team = stack.enter_context(lead(view.absolute(), options, output, resume=resume))
+            team = stack.enter_context(lead(view.absolute(), options, output))
             prepared = prepare(view, options, output, tell)
             trained = True  # from here on there is something to keep
             result = Fit(prepared, options, output, record, guard, team).fit(tell, resume=resume)
@@ -148,7 +149,11 @@ def _limits(args: Any) -> Limits:
 def _discard(output: Path, *, with_folder: bool) -> None:
     """Remove what a run that never began has written."""
     for path in output.iterdir():
-        if path.name not in (VIEW_NAME, DATASET_NAME):
+        if path.name in (VIEW_NAME, DATASET_NAME):
+            continue
+        if path.is_dir():  # of another process
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
     if with_folder:
         output.rmdir()
