@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from xttsreg.cli.context import App, common_options, json_option, license_option
 from xttsreg.cli.output import print_json, say
+from xttsreg.cli.slurm import Cluster, follow_job, slurm_options
 from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidInputError, InvalidModel
 
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, help="Processes that load clips.  [default: cores, up to 8]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
               show_default=True)  # fmt: skip
-@click.option("--gpus", default="", metavar="LIST",
-              help="Train on several, e.g. 0,1,2,3: one process each.")  # fmt: skip
-@click.option("--processes", type=int, metavar="N",
-              help="How many train together.  [default: one for each of --gpus]")  # fmt: skip
 @click.option("--seed", default=1, show_default=True)
 @click.option("--speaker-wav", type=click.Path(path_type=Path), metavar="WAV",
               help="A clip of the speaker: kept in the voice, and used for the report's samples.",
@@ -63,6 +60,7 @@ if TYPE_CHECKING:
 @click.option("--resume", metavar="RUN",
               help="Go on with a run: its folder, or its name in `xttsreg runs`. It knows its "
               "model, dataset, name and options.")  # fmt: skip
+@slurm_options
 @license_option
 @json_option
 @common_options
@@ -81,57 +79,62 @@ def train_command(
     accept_license: bool,
     as_json: bool,
     workers: int | None,
-    processes: int | None,
+    slurm: tuple[str, ...],
+    detach: bool,
+    follow: str | None,
     **options: Any,
-) -> None:
+) -> int | None:
     """Fine-tune XTTS_v2 without a network, and register the voice.
 
     The weights come from the store, verified, so there is no restore_path. Before the first step
     every tensor is compared with the checkpoint.
     """
     app = context.ensure_object(App)
+    if follow is not None:
+        return follow_job(follow, app)
+    cluster = Cluster.of(slurm, detach=detach, as_json=as_json, accept_license=accept_license)
     chosen = {**options, "overrides": _pairs(overrides)}
     if workers is not None:
         chosen["workers"] = workers
-    chosen["processes"] = _processes(processes, chosen["gpus"])
     if resume is not None:
+        whole = {**chosen, "model": model, "name": name, "output": output, "shared": shared}
+        given = _given(context, whole)
+        if cluster:
+            return cluster.go_on(context, app, *_found(app, resume, given))
         _leave_network(app)
-        whole = {
-            **chosen,
-            "processes": processes,
-            "model": model,
-            "name": name,
-            "output": output,
-            "shared": shared,
-        }
-        _show(_resume(app, resume, _given(context, whole), accept_license), as_json)
-        return
+        _show(_resume(app, resume, given, accept_license), as_json)
+        return None
     _require(model=model, dataset=options["dataset"], name=name, language=options["language"])
     from xttsreg.ops.sources import find_dataset
     from xttsreg.stores.layout import LayoutStore
     from xttsreg.training.finetune import finetune
     from xttsreg.training.options import TrainOptions
     from xttsreg.training.request import Request
+    from xttsreg.training.runs import default_folder
 
-    reference = _reference(str(model), app)
-    _leave_network(app)
+    reference, voice = _reference(str(model), app), _voice(str(name))
+    if cluster is None:
+        _leave_network(app)
     store = app.store(create=shared is not None)
     source = find_dataset(store, chosen["dataset"])
     request = Request(
         model=reference,
-        voice=_voice(str(name)),
+        voice=voice,
         options=TrainOptions(**{**chosen, "dataset": Path(str(source))}),
         dataset=source if isinstance(source, Reference) else None,
-        output=output,
+        output=output or default_folder(voice),
         speaker_wav=speaker_wav,
         samples=samples,
         shared=LayoutStore.open_existing(shared) if shared else None,
     )
+    if cluster:
+        return cluster.begin(context, app, request)
     done = finetune(
         store, app.catalog(), request,
         ask=app.ask(accept_license), progress=app.progress(), on_event=_tell(app),
     )  # fmt: skip
     _show(done, as_json)
+    return None
 
 
 def _leave_network(app: App) -> None:
@@ -144,17 +147,23 @@ def _leave_network(app: App) -> None:
 
 
 def _resume(app: App, run: str, given: dict[str, Any], accept_license: bool) -> Voice:
-    from xttsreg.ops.sources import find_dataset
     from xttsreg.training.finetune import resume
+
+    directory, given = _found(app, run, given)
+    return resume(
+        app.store(), app.catalog(), directory, given,
+        ask=app.ask(accept_license), progress=app.progress(), on_event=_tell(app),
+    )  # fmt: skip
+
+
+def _found(app: App, run: str, given: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    from xttsreg.ops.sources import find_dataset
     from xttsreg.training.resume import find_run
 
     directory = find_run(run)  # first: a wrong file needs no store to be named
     if "dataset" in given:
         given = {**given, "dataset": find_dataset(app.store(), given["dataset"])}
-    return resume(
-        app.store(), app.catalog(), directory, given,
-        ask=app.ask(accept_license), progress=app.progress(), on_event=_tell(app),
-    )  # fmt: skip
+    return directory, given
 
 
 def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
@@ -168,8 +177,6 @@ def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
         given["model"] = Reference.parse(given["model"]).tagged
     if "name" in given:
         given["name"] = _voice(given["name"]).tagged
-    if {"gpus", "processes"} & set(given):
-        given["processes"] = _processes(values["processes"], values["gpus"])
     if "output" in given:
         given["output"] = given["output"].resolve()
     return given
@@ -207,16 +214,6 @@ def _reference(model: str, app: App) -> Reference:
             "then train with --model NAME",
         )
     return Reference.parse(model)
-
-
-def _processes(given: int | None, gpus: str) -> int:
-    """One process for each GPU; another number is a slip."""
-    named = len(gpus.split(",")) if gpus else 0
-    if given is not None and named and given != named:
-        raise InvalidInputError(
-            f"--processes {given}: --gpus {gpus} are {named}", hint="leave --processes out"
-        )
-    return given if given is not None else max(1, named)
 
 
 def _pairs(overrides: tuple[str, ...]) -> dict[str, str]:
@@ -258,7 +255,6 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
         "stopping after this step, and saving; Ctrl-C again stops at once, unsaved"
     ),
     "dataset": _dataset,
-    "team": lambda e: f"{e['processes']} processes: {e['clips_per_update']} clips an update",
     "proof": lambda e: f"restored: {e['restored']} / {e['total']} layers, values compared",
     "step": lambda e: f"epoch {e['epoch']}  step {e['step']}  loss {e['loss']:.4f}",
     "eval": lambda e: f"epoch {e['epoch']}  evaluation loss {e['loss']:.4f}",

@@ -52,7 +52,7 @@ def finetune(
         XttsregError: whatever is wrong with the names, the terms, the weights or the dataset is
             found before the first step; nothing is registered then.
     """
-    _require_free(store, request.voice)
+    require_free(store, request.voice)
     output = request.output or runs.default_folder(request.voice)
 
     def find() -> Corpus:
@@ -93,37 +93,58 @@ def resume(
     """
     require_training()
     with runs.run_lock(directory):
-        run = runs.read_run(directory)
-        require_same_engine(run)
-        places = ("dataset", "shared")
-        options = read_options(run, {k: v for k, v in given.items() if k not in places})
-        origin = run.record.get("origin") or {}
-        if not {"model", "voice", "dataset"} <= set(origin):
-            raise InvalidModel(f"{directory / runs.RECORD_NAME}: does not say what it trains from")
-        if run.record.get("registered") and options.epochs == run.record["options"]["epochs"]:
-            raise InvalidInputError(
-                f"{run.name}: is complete, its voice is {run.voice}",
-                hint=f"to train longer: --epochs with more than {options.epochs}",
-            )
-        request = Request(
-            model=Reference.parse(origin["model"]),
-            voice=Reference.parse(origin["voice"]),
-            options=options,
-            output=directory,
-            speaker_wav=speaker_in(directory, origin),
-            samples=bool(origin.get("samples", True)),
-            shared=_reopen(given.get("shared") or origin.get("shared")),
-        )
-
+        request, origin = request_again(directory, given)
         if not runs.is_listed(directory):  # it came from another machine
             runs.list_elsewhere(request.voice, directory)
 
         def find() -> Corpus:
-            return reopen_corpus(
-                store, origin, options.dataset, given.get("dataset"), directory, progress
-            )
+            return corpus_again(store, request, origin, given, progress)
 
         return _train(store, catalog, request, find, True, ask, progress, on_event)
+
+
+def request_again(directory: Path, given: Mapping[str, Any]) -> tuple[Request, Mapping[str, Any]]:
+    """What a run was asked for, as its folder tells it; and where it came from.
+
+    Raises:
+        XttsregError: as `resume`.
+    """
+    run = runs.read_run(directory)
+    require_same_engine(run)
+    places = ("dataset", "shared")
+    options = read_options(run, {k: v for k, v in given.items() if k not in places})
+    origin = run.record.get("origin") or {}
+    if not {"model", "voice", "dataset"} <= set(origin):
+        raise InvalidModel(f"{directory / runs.RECORD_NAME}: does not say what it trains from")
+    if run.record.get("registered") and options.epochs == run.record["options"]["epochs"]:
+        raise InvalidInputError(
+            f"{run.name}: is complete, its voice is {run.voice}",
+            hint=f"to train longer: --epochs with more than {options.epochs}",
+        )
+    request = Request(
+        model=Reference.parse(origin["model"]),
+        voice=Reference.parse(origin["voice"]),
+        options=options,
+        output=directory,
+        speaker_wav=speaker_in(directory, origin),
+        samples=bool(origin.get("samples", True)),
+        shared=_reopen(given.get("shared") or origin.get("shared")),
+    )
+    return request, origin
+
+
+def corpus_again(
+    store: LayoutStore,
+    request: Request,
+    origin: Mapping[str, Any],
+    given: Mapping[str, Any],
+    progress: Progress,
+) -> Corpus:
+    """The dataset of a run, wherever it is by now. Errors as `reopen_corpus`."""
+    assert request.output is not None
+    return reopen_corpus(
+        store, origin, request.options.dataset, given.get("dataset"), request.output, progress
+    )
 
 
 def _train(
@@ -137,23 +158,12 @@ def _train(
     on_event: Callable[[dict[str, Any]], None] | None,
 ) -> Voice:
     """Train from the beginning, or go on."""
-    source = request.shared or store
-    entry, base = lineage.load_base(source, request.model)
-    _require_writable(store)
-    _require_trainable(base)
-    require_training()
-    if request.speaker_wav:
-        check_reference(request.speaker_wav)
-    terms = licensing.terms_for(base.reference.tagged, base.manifest, catalog)
-    acceptance = licensing.obtain(source, entry, base.manifest, terms, ask)
-    if acceptance and source.is_writable():
-        licensing.record(source, entry, base.manifest, acceptance)
-    base = replace(base, acceptance=acceptance or base.acceptance)
+    base, subject, _ = ready(store, catalog, request, ask)
+    source, entry = subject.store, subject.entry
     corpus = find()
     request = replace(request, options=replace(request.options, dataset=corpus.directory))
     assert request.output is not None
     output, made = request.output, not request.output.exists()
-    subject = preflight.Subject(source, base.reference, entry, base.manifest)
     more_bytes = corpus.copied_bytes(store, output)
     preflight.before_run(subject, request.options, output, progress.note, more_bytes=more_bytes)
     view = output / VIEW_NAME
@@ -193,6 +203,31 @@ def _train(
             output.rmdir()
 
 
+def ready(
+    store: LayoutStore, catalog: Catalog, request: Request, ask: licensing.Ask
+) -> tuple[lineage.Base, preflight.Subject, bool]:
+    """The base, where it is, and whether its terms were accepted just now.
+
+    Raises:
+        XttsregError: as `finetune`.
+    """
+    source = request.shared or store
+    entry, base = lineage.load_base(source, request.model)
+    _require_writable(store)
+    _require_trainable(base)
+    require_training()
+    if request.speaker_wav:
+        check_reference(request.speaker_wav)
+    terms = licensing.terms_for(base.reference.tagged, base.manifest, catalog)
+    is_known = licensing.find_acceptance(source, entry, base.manifest) is not None
+    acceptance = licensing.obtain(source, entry, base.manifest, terms, ask)
+    if acceptance and source.is_writable():
+        licensing.record(source, entry, base.manifest, acceptance)
+    base = replace(base, acceptance=acceptance or base.acceptance)
+    subject = preflight.Subject(source, base.reference, entry, base.manifest)
+    return base, subject, acceptance is not None and not is_known
+
+
 @contextmanager
 def _checked_out(
     store: LayoutStore, name: Reference, entry: Descriptor, view: Path, progress: Progress
@@ -219,7 +254,12 @@ def _reopen(shared: str | Path | None) -> LayoutStore | None:
     return LayoutStore.open_existing(Path(shared))
 
 
-def _require_free(store: LayoutStore, voice: Reference) -> None:
+def require_free(store: LayoutStore, voice: Reference) -> None:
+    """Make sure that no other voice has this name.
+
+    Raises:
+        AlreadyExists: one has.
+    """
     if voice.tagged in store.tags():
         free = lineage.free_reference(store, voice)
         raise AlreadyExists(f"{voice.tagged}: exists already", hint=f"--name {free.tagged} is free")

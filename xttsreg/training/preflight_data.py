@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -44,7 +46,7 @@ def examine_dataset(
         found: list[Check] = []
         if name is not None:
             try:
-                directory, found = stack.enter_context(_located(place, name))
+                directory, found = stack.enter_context(located(place, name))
             except XttsregError as error:
                 return [failed("dataset", error)]
             options = replace(options, dataset=directory)
@@ -53,8 +55,30 @@ def examine_dataset(
         return found + guarded("metadata", lambda: _without_tts(options))
 
 
+def require_dataset(place: Path, name: str, options: TrainOptions, subject: Subject) -> None:
+    """Check a dataset as a run does before its first step.
+
+    Args:
+        place: The store's directory.
+        name: The dataset: a directory, or its name in the store.
+        options: How to read it.
+        subject: The weight set whose tokenizer the texts must fit.
+
+    Raises:
+        XttsregError: the first thing that is wrong.
+    """
+    from xttsreg.training.dataset import load_dataset
+
+    with (
+        located(place, name) as (directory, _),
+        _tokenizer_view(subject) as view,
+        contextlib.redirect_stdout(io.StringIO()),  # TTS prints, and stdout is for data
+    ):
+        load_dataset(replace(options, dataset=directory), view=view)
+
+
 @contextmanager
-def _located(place: Path, name: str) -> Iterator[tuple[Path, list[Check]]]:
+def located(place: Path, name: str) -> Iterator[tuple[Path, list[Check]]]:
     """The directory of a dataset; one of the store gets a view, and is only read from it."""
     store = LayoutStore.open_existing(place) if (place / LAYOUT_FILE).is_file() else None
     source = find_dataset(store, name)

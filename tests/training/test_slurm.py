@@ -1,0 +1,156 @@
+"""`train --slurm` on a real Slurm: followed, let go, requeued twice, and registered once."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support import clean_environment, command, filled_store, run_cli, start_cli
+from support.slurm import Slurm, needs_slurm
+
+from xttsreg.demo.clips import make_dataset
+from xttsreg.ops.verify import verify
+from xttsreg.stores.layout import LayoutStore
+
+pytestmark = [pytest.mark.train, pytest.mark.usefixtures("tts"), needs_slurm]
+pytest.importorskip("submitit", reason="needs xttsreg[slurm]")
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Slurm]:
+    root = Path(tempfile.mkdtemp(prefix="slurm-"))
+    cluster = Slurm(root)
+    yield cluster
+    cluster.stop()
+    shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def where(tiny: Path, scratch: Path) -> Iterator[Path]:
+    """A home with the tiny set in its store, and twelve clips beside it."""
+    place = scratch / "slurm"
+    (place / "home").mkdir(parents=True)
+    filled_store(place / "home" / "store", tiny, ref="tiny:main")
+    make_dataset(place / "clips", clips=12)
+    yield place
+    shutil.rmtree(place)
+
+
+def train(where: Path, name: str, *more: object) -> list[object]:
+    options = {"--model": "tiny", "--dataset": where / "clips", "--language": "en", "--name": name}
+    quick = {"--batch-size": 2, "--grad-accum": 1, "--eval-split": 2, "--workers": 0}
+    pairs = [part for pair in {**options, **quick}.items() for part in pair]
+    return ["train", *pairs, "--device", "cpu", "--no-samples", *more]
+
+
+@contextmanager
+def following(args: list[object], home: Path, slurm: Slurm) -> Iterator[subprocess.Popen[str]]:
+    process = start_cli(args, home, **slurm.env)
+    alarm = threading.Timer(400, process.kill)
+    alarm.start()
+    try:
+        yield process
+    finally:
+        alarm.cancel()
+        process.kill()
+        process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line.rstrip("\n"))
+        if text in line:
+            return lines
+    raise AssertionError(f"{text!r} did not come:\n" + "\n".join(lines))
+
+
+def test_a_run_that_is_let_go_and_requeued_ends_as_one_voice(where: Path, slurm: Slurm) -> None:
+    home = where / "home"
+    args = train(where, "me", "--epochs", 3, "--json", "--slurm", "partition=main,time=30")
+    with following(args, home, slurm) as process:
+        lines = read_until(process, "step 1 ")
+        assert "restored: 687 / 687 layers, values compared" in lines
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    [job] = re.findall(r"next:  xttsreg train --follow (\d+), or scancel \1 to end it", err)
+    assert (process.returncode, out) == (130, "")
+    assert "JobState=RUNNING" in slurm.ask("scontrol", "show", "job", job)
+
+    with following(["train", "--follow", job], home, slurm) as process:
+        read_until(process, "step 3 ")
+        slurm.ask("scancel", "--batch", "--signal=USR2", job)  # as before the time limit
+        first = read_until(process, "going on from")
+        assert "slurm: saved; the job goes into the queue again" in first
+        read_until(process, f"step {int(first[-1].split()[-1]) + 2} ")
+        slurm.ask("scontrol", "requeue", job)  # as after a preemption
+        second = read_until(process, "going on from")
+        assert any("DUE TO JOB REQUEUE" in line for line in second)
+        done, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    voice = json.loads(done)
+    assert voice["voice"] == "me:v1"
+    assert [step["step"] for step in voice["run"]["step_losses"]] == list(range(1, 16))
+    record = json.loads(Path(voice["run"]["directory"], "run.json").read_text())
+    assert len(record["resumed"]) == 2
+    store = LayoutStore.open_existing(home / "store")
+    assert sorted(store.tags()) == ["me:v1", "tiny:main"]
+    assert verify(store, store.entries(), use_cache=False).problems == []
+    assert len(list((home / "runs").iterdir())) == 1
+
+
+def test_a_failing_job_ends_with_its_own_code_and_message(where: Path, slurm: Slurm) -> None:
+    home = where / "home"
+    args = train(where, "other", "--slurm", "time=30", "--slurm", "comment=a,b", "--detach")
+    options = ["--device", "cuda", "--output", where / "an output"]
+    sent = run_cli([*args, *options, "--json"], home, **slurm.env)
+    assert sent.code == 0, sent.stderr
+    told = json.loads(sent.stdout)
+    assert told["run"] == str(where / "an output")
+    ended = run_cli(["train", "--follow", told["job"]], home, timeout_s=200, **slurm.env)
+    assert ended.code == 2
+    assert ended.error == "no usable GPU: torch sees none"
+    assert ended.stdout == ""
+    assert f"job {told['job']}: FAILED, exit code 2" in ended.stderr
+    assert "CUDA_VISIBLE_DEVICES" not in slurm.ask("scontrol", "write", "batch", told["job"], "-")
+    assert not (where / "an output").exists()
+
+
+def test_what_is_wrong_is_said_before_anything_is_submitted(where: Path, slurm: Slurm) -> None:
+    home, env = where / "home", slurm.env
+    before = slurm.ask("scontrol", "show", "job")
+    bad = run_cli(train(where, "x", "--slurm", "time=5,partition=nope"), home, **env)
+    assert bad.code == 2
+    assert "invalid partition specified: nope" in bad.error
+    bad = run_cli(train(where, "tiny:main", "--slurm", "time=5"), home, **env)
+    assert (bad.code, bad.error) == (2, "tiny:main: exists already")
+    bad = run_cli(train(where, "x", "--slurm", "time=5", "--language", "xx"), home, **env)
+    assert (bad.code, bad.error) == (2, "the weight set does not support the language 'xx'")
+    bad = run_cli(train(where, "x", "--slurm", "tiem=5"), home, **env)
+    assert (bad.code, bad.hint) == (2, "did you mean time?")
+    bad = run_cli(["train", "--follow", "9999"], home, **env)
+    assert bad.code == 3
+    assert slurm.ask("scontrol", "show", "job") == before
+    assert not (home / "slurm").exists() or not list((home / "slurm").glob("x-*"))
+
+
+def test_without_slurm_here(where: Path) -> None:
+    args = train(where, "x", "--slurm", "time=5")
+    done = subprocess.run(
+        command(*args), env=clean_environment(where / "home", PATH="/nonexistent"),
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    error, hint = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (8, "")
+    assert error == "error: --slurm needs sbatch, scontrol, srun, not to be found here"
+    assert hint.startswith("next:  submit from a login node")
