@@ -55,10 +55,12 @@ class Forger:
         else:
             change(self.manifest)
             data = json.dumps(self.manifest).encode()
-        self.blob(self.entry["digest"]).unlink()
+        before = self.entry["digest"]
+        self.blob(before).unlink()
         self.entry |= {k: v for k, v in self.put(data).items() if k != "mediaType"}
         for ref in self.listing["refs"]:
-            ref["digest"] = self.entry["digest"]
+            if ref["digest"] == before:
+                ref["digest"] = self.entry["digest"]
         return self
 
     def set_index(self, data: bytes | None = None) -> Forger:

@@ -10,12 +10,13 @@ from xttsreg.content.canonical import MAX_INDEX_BYTES, dump_canonical, load_stri
 from xttsreg.content.descriptor import REF_NAME, Descriptor, Document, explain
 from xttsreg.content.digest import Digest
 from xttsreg.content.paths import check_distinct_paths, check_relative_path
-from xttsreg.errors import InvalidManifest
+from xttsreg.errors import InvalidManifest, NewerFormat
 
 MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY_BYTES = b"{}"
+SCHEMA_VERSION = 2
 
 D = TypeVar("D", bound=Document)
 
@@ -34,8 +35,14 @@ def parse_document(model: type[D], value: dict[str, Any], what: str) -> D:
 
 def _versioned(value: dict[str, Any], what: str) -> dict[str, Any]:
     """Both formats want their version; without it, any JSON object would be an empty index."""
-    if "schemaVersion" not in value:
+    version = value.get("schemaVersion")
+    if version is None:
         raise InvalidManifest(f"{what}: has no schemaVersion")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise NewerFormat(
+            f"{what}: has schema version {version}, this xttsreg reads {SCHEMA_VERSION}",
+            hint="use the xttsreg that it was made with, or a newer one",
+        )
     return value
 
 
@@ -60,6 +67,7 @@ class Manifest(Document):
         """Parse foreign bytes.
 
         Raises:
+            NewerFormat: of a later version; nothing else of it was read.
             InvalidManifest: malformed, or another kind of document.
         """
         return parse_document(cls, _versioned(load_strict(data, what=what), what), what)
@@ -126,6 +134,7 @@ class Index(Document):
         """Parse foreign bytes.
 
         Raises:
+            NewerFormat: of a later version; nothing else of it was read.
             InvalidManifest: malformed.
         """
         value = load_strict(data, what=what, limit_bytes=MAX_INDEX_BYTES)

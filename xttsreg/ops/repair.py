@@ -8,7 +8,7 @@ from xttsreg.content.canonical import MAX_MANIFEST_BYTES
 from xttsreg.content.descriptor import REF_NAME, Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import MANIFEST_TYPE, Index, Manifest
-from xttsreg.errors import BlobNotFound, IntegrityError, InvalidManifest
+from xttsreg.errors import BlobNotFound, IntegrityError, InvalidManifest, NewerFormat
 from xttsreg.ops.copies import Copy
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.verify import Verified, verify
@@ -68,9 +68,16 @@ def _bring(
 
 
 def index_problem(store: LayoutStore) -> str | None:
-    """What is wrong with ``index.json``; None if it can be read."""
+    """What is wrong with ``index.json``; None if it can be read.
+
+    Raises:
+        NewerFormat: a later version wrote it. That is not ours to mend.
+    """
     try:
         store.index()
+    except NewerFormat:
+        if not spare.differs(store.state, store.root / INDEX_FILE):
+            raise
     except (IntegrityError, InvalidManifest) as error:
         return error.message
     if spare.differs(store.state, store.root / INDEX_FILE):
@@ -128,7 +135,7 @@ def _manifests(store: LayoutStore) -> Iterator[tuple[Digest, tuple[Descriptor, M
         entry = Descriptor(media_type=MANIFEST_TYPE, digest=digest, size_bytes=size_bytes)
         try:
             manifest = read_manifest(store, entry)
-        except (BlobNotFound, IntegrityError, InvalidManifest):
+        except (BlobNotFound, IntegrityError, InvalidManifest, NewerFormat):
             continue  # a file of a set, or damaged
         described = {"artifact_type": manifest.artifact_type}
         yield digest, (entry.model_copy(update=described), manifest)

@@ -16,6 +16,7 @@ from xttsreg.errors import (
     InvalidInputError,
     InvalidManifest,
     InvalidReference,
+    NewerFormat,
     TagNotFound,
 )
 from xttsreg.stores.base import Store, read_manifest, resolve
@@ -93,6 +94,6 @@ def find_by_digest(store: Store, digest: Digest) -> Reference | None:
             reference = Reference.parse(f"{tagged}@{digest}")
             if kind_of(read_manifest(store, entry)) == "dataset":
                 return reference
-        except (BlobNotFound, IntegrityError, InvalidManifest, InvalidReference):
+        except (BlobNotFound, IntegrityError, InvalidManifest, InvalidReference, NewerFormat):
             continue  # what cannot be read is not what is looked for; `verify` names it
     return None

@@ -15,7 +15,13 @@ from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import INDEX_TYPE, MANIFEST_TYPE, Index, Manifest
 from xttsreg.content.reference import Reference
 from xttsreg.content.stream import Advance, Readable, no_advance, read_verified
-from xttsreg.errors import BlobNotFound, IntegrityError, InvalidManifest, TagNotFound
+from xttsreg.errors import (
+    BlobNotFound,
+    IntegrityError,
+    InvalidManifest,
+    NewerFormat,
+    TagNotFound,
+)
 
 
 class BlobSource(Protocol):
@@ -196,7 +202,7 @@ def find_referrers(store: Source, subject: Digest) -> list[tuple[Descriptor, Man
         if entry.digest not in tagged and entry.media_type == MANIFEST_TYPE:
             try:
                 manifest = read_manifest(store, entry)
-            except (BlobNotFound, IntegrityError, InvalidManifest):
+            except (BlobNotFound, IntegrityError, InvalidManifest, NewerFormat):
                 continue  # what cannot be read speaks about nothing; `verify` names it
             if manifest.subject and manifest.subject.digest == subject:
                 found.append((entry, manifest))

@@ -43,7 +43,7 @@ class IndexReader:
         Raises:
             IntegrityError: it was there and is gone; whoever took that for an empty store would
                 have `gc` remove everything.
-            InvalidManifest: malformed.
+            InvalidManifest, NewerFormat: malformed, or of a later version.
             OSError: the disk.
         """
         try:
