@@ -56,8 +56,11 @@ check: $(TRAIN)/.check  ## Run ruff and mypy --strict
 bench: $(TRAIN)/.test  ## Measure, as ratios against peers
 	$(TRAIN)/bin/python -m benchmarks
 
+bench-quick: $(TRAIN)/.test  ## See that all measurements run, on tiny files
+	$(TRAIN)/bin/python -m benchmarks --quick
+
 clean:  ## Remove what the targets above made
-	rm -rf .venv .demo bundles/out dist build
+	rm -rf .venv .demo .bench bundles/out dist build
 
 $(CORE)/.done: pyproject.toml
 	$(PYTHON) -m venv $(CORE)
@@ -82,4 +85,4 @@ $(TRAIN)/.check: $(TRAIN)/.done
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(EXTRA).txt -e '.[$(EXTRA),check]'
 	@touch $@
 
-.PHONY: help install demo bundle test test-next test-faults check bench clean
+.PHONY: help install demo bundle test test-next test-faults check bench bench-quick clean

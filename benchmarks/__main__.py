@@ -1,9 +1,83 @@
-"""``python -m benchmarks``: every measurement there is."""
+"""``python -m benchmarks [--quick] [--directory DIR]``: every measurement there is.
 
-from benchmarks import bundles, scale, serving, startup, training
+Writes each section of ``RESULTS.md`` when it is measured, then the table of goals and the picture.
+``--quick`` takes tiny files and few rounds, to see that all of it runs; its figures mean nothing,
+so they go into the directory.
+"""
 
-startup.main()
-training.main([])
-bundles.main()
-serving.main([])
-scale.main([])
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks import (
+    fetching,
+    growth,
+    memory,
+    peers,
+    picture,
+    results,
+    scale,
+    serving,
+    startup,
+    training,
+    transfer,
+)
+from benchmarks.results import Section
+
+Measure = Callable[[], Section | None]
+DIRECTORY = Path(__file__).resolve().parent.parent / ".bench"
+
+
+def everything(directory: Path) -> Iterator[Measure]:
+    """At the size that counts; under a quarter of an hour on two cores and a disk of one's own."""
+    yield lambda: startup.run(directory)
+    yield lambda: scale.run(directory, 10_000, 5)
+    yield lambda: growth.run(directory, 100, 3)
+    yield lambda: memory.run(directory, 50)
+    yield lambda: transfer.run(directory, "full", 3)
+    yield lambda: fetching.run(directory, "full", 2)
+    yield lambda: serving.run(directory, 2)
+    yield lambda: training.run(directory, "tiny", 3)
+
+
+def quick(directory: Path) -> Iterator[Measure]:
+    """Each of them once, as small as it gets."""
+    yield lambda: startup.run(directory, 1)
+    yield lambda: scale.run(directory, 200, 1)
+    yield lambda: growth.run(directory, 3, 1)
+    yield lambda: memory.run(directory, 1)
+    yield lambda: transfer.run(directory, "small", 1)
+    yield lambda: fetching.run(directory, "small", 1)
+
+
+def main() -> None:
+    """Parse, measure, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--quick", action="store_true", help="only see that it runs")
+    parser.add_argument("--directory", type=Path, default=DIRECTORY, help="for the files")
+    given = parser.parse_args()
+    directory: Path = given.directory.absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    peers.find(directory, install=not given.quick)
+    path = directory / "RESULTS.md" if given.quick else results.PATH
+    sections = []
+    for measure in quick(directory) if given.quick else everything(directory):
+        began = time.monotonic()
+        section = measure()
+        if section:
+            results.record(section, path)
+            sections.append(section)
+            print(f"== {section.title} ({time.monotonic() - began:.0f} s)")
+            print("\n".join(section.lines), flush=True)
+    lines = results.goal_lines([goal for section in sections for goal in section.goals])
+    drawn = picture.draw(sections, path.with_suffix(".svg"))
+    results.put("Goals", [f"![Measured against what was aimed at]({drawn.name})", "", *lines], path)
+    print("\n".join(lines))
+    print(f"{path}\n{drawn}")
+
+
+if __name__ == "__main__":
+    main()

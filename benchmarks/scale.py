@@ -17,7 +17,9 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.results import record
+from benchmarks import results
+from benchmarks.race import XTTSREG, Lane, race
+from benchmarks.results import Goal, Section
 from benchmarks.serving import free_port, running
 from xttsreg.content.artifacts import BASE, DATASET
 from xttsreg.content.descriptor import CREATED, Descriptor
@@ -28,13 +30,17 @@ from xttsreg.stores.layout import LayoutStore
 
 _SHARED = ("config.json", "vocab.json", "LICENSE.txt", "speakers_xtts.pth")
 _VERBS = (
+    ("ls, the first time", ["ls"]),
     ("ls", ["ls"]),
     ("inspect REF", ["inspect", "team/voice-77:v1"]),
     ("tag REF NEW", ["tag", "team/voice-77:v1", "team/voice-77:v2"]),
     ("rm REF", ["rm", "team/voice-77:v2"]),
     ("verify REF", ["verify", "team/voice-77:v1"]),
+    ("ls after a change", ["ls"]),
     ("gc --dry-run", ["gc", "--dry-run"]),
 )
+_PARSE = "import json, sys; json.load(open(sys.argv[1]))"
+_LS_GOAL_MS = 300
 _PAGES = (
     ("serve: first page, the first time", "/"),
     ("serve: first page, after that", "/"),
@@ -70,19 +76,32 @@ def make_store(root: Path, voices: int) -> LayoutStore:
     return store
 
 
-def measure(root: Path, voices: int) -> list[str]:
+def measure(root: Path, voices: int, rounds: int) -> tuple[list[str], list[Goal]]:
     """One line a figure, in seconds."""
     store = make_store(root / "store", voices)
+    store.put_bytes("application/octet-stream", b"makes our state")
     size_bytes = (store.root / "index.json").stat().st_size
     lines = [f"{'index.json, MB':38}{size_bytes / 1e6:10.2f}"]
-    ours = [sys.executable, "-m", "xttsreg"]
     for label, arguments in _VERBS:
         began = time.perf_counter()
-        subprocess.run([*ours, *arguments, "--store", str(store.root)], check=True,
+        subprocess.run([*XTTSREG, *arguments, "--store", str(store.root)], check=True,
                        capture_output=True)  # fmt: skip
         lines.append(f"{label + ', s':38}{time.perf_counter() - began:10.2f}")
-    port = free_port()
-    command = [*ours, "serve", "--no-warm", "--quiet", "--port", str(port),
+    parse = [sys.executable, "-c", _PARSE, store.root / "index.json"]
+    listed = [*XTTSREG, "ls", "--store", store.root]
+    found = race([Lane(name="parse", command=parse), Lane(name="ls", command=listed)], rounds)
+    parse_s, ls_s = found["parse"].median, found["ls"].median
+    lines += [f"{'ls, median of rounds in turns, s':38}{ls_s:10.3f}",
+              f"{'json.load of index.json in Python, s':38}{parse_s:10.3f}",
+              f"{'ratio':38}{ls_s / parse_s:10.1f}"]  # fmt: skip
+    lines += _serve(root, store)
+    goal = Goal(what=f"ls of {voices} names", limit=_LS_GOAL_MS, found=ls_s * 1000, unit="ms")
+    return lines, [goal]
+
+
+def _serve(root: Path, store: LayoutStore) -> list[str]:
+    lines, port = [], free_port()
+    command = [*XTTSREG, "serve", "--no-warm", "--quiet", "--port", str(port),
                "--store", str(store.root)]  # fmt: skip
     with running(command, port, root / "serve.log") as process:
         for label, path in _PAGES:
@@ -96,18 +115,31 @@ def measure(root: Path, voices: int) -> list[str]:
     return lines
 
 
+def run(directory: Path, voices: int, rounds: int) -> Section:
+    """Measure, and return the lines of the result."""
+    with tempfile.TemporaryDirectory(prefix="xttsreg-scale-", dir=directory) as scratch:
+        lines, goals = measure(Path(scratch), voices, rounds)
+    return Section(
+        title="A store of many voices",
+        command=f"python -m benchmarks.scale --voices {voices} --record",
+        lines=[f"{voices} voices", *lines],
+        goals=goals,
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--voices", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="xttsreg-scale-", dir=options.directory) as scratch:
-        lines = [f"{options.voices} voices", *measure(Path(scratch), options.voices)]
-    sys.stdout.write("\n".join(lines) + "\n")
+    with tempfile.TemporaryDirectory() as scratch:
+        section = run(options.directory or Path(scratch), options.voices, options.rounds)
+    print("\n".join(section.lines))
     if options.record:
-        record("A store of many voices", "python -m benchmarks.scale --record", lines)
+        results.record(section)
 
 
 if __name__ == "__main__":

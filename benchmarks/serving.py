@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.results import record
+from benchmarks import peers, results
+from benchmarks.results import Section
 from xttsreg.content.modelpack import CONFIG_TYPE, ModelInfo, build_model, file_layer
 from xttsreg.content.stream import digest_stream
 from xttsreg.stores.layout import LayoutStore
@@ -97,8 +98,7 @@ def both(root: Path) -> Iterator[dict[str, str]]:
     (root / "tmp").mkdir(exist_ok=True)
     conf = root / "nginx.conf"
     conf.write_text(_NGINX.format(root=root, files=files, port=ports["nginx"]))
-    nginx = [shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx",
-             "-c", str(conf), "-e", str(root / "error.log")]  # fmt: skip
+    nginx = ["nginx", "-c", str(conf), "-e", str(root / "error.log")]
     ours = [sys.executable, "-m", "xttsreg", "serve", "--port", str(ports["xttsreg"]),
             "--store", str(root / "home" / "store")]  # fmt: skip
     with (
@@ -154,21 +154,16 @@ def measure(root: Path, rounds: int) -> dict[str, dict[str, float]]:
     return best
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--directory", type=Path)
-    parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
-    options = parser.parse_args(arguments)
-    if not shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or not shutil.which("ab"):
-        sys.stdout.write("serving: left out, it needs nginx and ab (apache2-utils)\n")
-        return
-    with tempfile.TemporaryDirectory(prefix="xttsreg-bench-") as scratch:
-        root = (options.directory or Path(scratch)).absolute()
-        root.mkdir(parents=True, exist_ok=True)
-        found = measure(root, options.rounds)
-    lines = [f"{'':38}{'xttsreg':>10}{'nginx':>10}{'ratio':>8}"]
+def run(directory: Path, rounds: int) -> Section | None:
+    """Measure, and return the lines of the result; None if a program is missing."""
+    if not shutil.which("nginx") or not shutil.which("ab"):
+        print("serving: left out, it needs nginx and ab (apache2-utils)")
+        return None
+    root = directory / "serving"
+    root.mkdir(parents=True, exist_ok=True)
+    found = measure(root, rounds)
+    shutil.rmtree(root)
+    lines = [f"best of {rounds} rounds", f"{'':38}{'xttsreg':>10}{'nginx':>10}{'ratio':>8}"]
     for key, label in (
         ("one", "1.87 GB to one client, GB/s"),
         ("many", f"20 MB to {CLIENTS} clients at once, GB/s"),
@@ -178,9 +173,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lines.append(f"{label:38}{ours:10.2f}{peer:10.2f}{ours / peer:8.2f}")
     lines.append(f"{'failed clients':38}" + "".join(
         f"{found[name]['failed']:10.0f}" for name in ("xttsreg", "nginx")))  # fmt: skip
-    sys.stdout.write("\n".join(lines) + "\n")
-    if options.record:
-        record("Serving", "python -m benchmarks.serving --record", lines)
+    return Section(title="Serving", command="python -m benchmarks.serving --record", lines=lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--directory", type=Path)
+    parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="xttsreg-bench-") as scratch:
+        directory = (options.directory or Path(scratch)).absolute()
+        peers.find(directory, install=options.record)
+        section = run(directory, options.rounds)
+    if section:
+        print("\n".join(section.lines))
+        if options.record:
+            results.record(section)
 
 
 if __name__ == "__main__":

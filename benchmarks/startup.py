@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
-import statistics
-import subprocess
+import argparse
 import sys
-import time
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import results
+from benchmarks.race import XTTSREG, Lane, quietly, race, table
+from benchmarks.results import Goal, Section
 
 ROUNDS = 15
+_BARE = "python -c pass"
 
 
-def seconds(*arguments: str) -> float:
-    """Wall time of one Python process, in seconds."""
-    began = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - began
-
-
-def compare() -> list[tuple[str, float, float]]:
-    """Name, median milliseconds and ratio to ``python -c pass``, measured in turns."""
-    commands = {
-        "python -c pass": ("-c", "pass"),
-        "xttsreg --version": ("-m", "xttsreg", "--version"),
-        "xttsreg --help": ("-m", "xttsreg", "--help"),
-        "xttsreg catalog ls": ("-m", "xttsreg", "catalog", "ls"),
+def run(directory: Path, rounds: int = ROUNDS) -> Section:
+    """Measure, and return the lines of the result."""
+    empty = directory / "none"
+    commands: dict[str, Sequence[object]] = {
+        _BARE: [sys.executable, "-c", "pass"],
+        "xttsreg --version": [*XTTSREG, "--version"],
+        "xttsreg --help": [*XTTSREG, "--help"],
+        "xttsreg catalog ls": [*XTTSREG, "catalog", "ls"],
+        "xttsreg gc --dry-run, empty store": [*XTTSREG, "gc", "--dry-run", "--store", empty],
     }
-    times: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(ROUNDS):
-        for name, arguments in commands.items():
-            times[name].append(seconds(*arguments))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    bare = medians["python -c pass"]
-    return [(name, median * 1000, median / bare) for name, median in medians.items()]
+    from xttsreg.stores.layout import LayoutStore
+
+    LayoutStore.create(empty)
+    for command in commands.values():
+        quietly(command)  # compiles the modules
+    found = race([Lane(name=name, command=one) for name, one in commands.items()], rounds)
+    over_ms = (found["xttsreg --version"].median - found[_BARE].median) * 1000
+    return Section(
+        title="Start",
+        command="python -m benchmarks.startup --record",
+        lines=[f"median of {rounds} rounds in turns", *table("", found, _BARE)],
+        goals=[Goal(what="xttsreg --version, beyond bare Python", limit=60, found=over_ms,
+                    unit="ms")],
+    )  # fmt: skip
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the comparison."""
-    for name, milliseconds, ratio in compare():
-        sys.stdout.write(f"{name:<20} {milliseconds:7.0f} ms  {ratio:5.1f} x\n")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        section = run(Path(scratch))
+    print("\n".join(section.lines))
+    if given.record:
+        results.record(section)
 
 
 if __name__ == "__main__":

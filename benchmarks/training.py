@@ -23,19 +23,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from benchmarks import results
+from benchmarks.race import XTTSREG, quietly
+from benchmarks.results import Goal, Section
 from benchmarks.stock import tell
+from benchmarks.transfer import weight_set
 
 STEPS = 3
 CLIPS = 6  # three steps of two: an epoch of the size that is measured
-_MAKE = (
-    "import sys; from pathlib import Path; from xttsreg.training.synthetic import make_weight_set;"
-    " make_weight_set(Path(sys.argv[1]), size=sys.argv[2])"
-)
 # The stock code, on the files that a recipe gets.
 _RECIPE = (
     "import sys; from pathlib import Path; from benchmarks import stock;"
@@ -74,7 +74,7 @@ def ours(view: Path, dataset: Path, output: Path, what: str) -> None:
     train(view, options, output, on_event=listen, resume=what == "resume")
 
 
-def start(which: str, view: Path, dataset: Path, output: Path, what: str) -> Events:
+def start(which: str, store: Path, view: Path, dataset: Path, output: Path, what: str) -> Events:
     """Run one of the three in a fresh process; return what it told, seconds from its start."""
     arguments = [str(view), str(dataset), str(output)]
     steps = STEPS + 1 if what == "save" else STEPS
@@ -82,8 +82,8 @@ def start(which: str, view: Path, dataset: Path, output: Path, what: str) -> Eve
     if which == "train":
         command = [sys.executable, "-m", "benchmarks.training", "--ours", *arguments, what]
     elif which == "exec":
-        place = ["--store", str(view.parent / "store"), "--", sys.executable, "-c", _RECIPE]
-        command = [sys.executable, "-m", "xttsreg", "exec", *place, *arguments[1:], str(steps)]
+        place = ["--store", str(store), "--", sys.executable, "-c", _RECIPE]
+        command = [*XTTSREG, "exec", *place, *arguments[1:], str(steps)]
     began = time.time()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
@@ -94,30 +94,48 @@ def start(which: str, view: Path, dataset: Path, output: Path, what: str) -> Eve
     return [{**event, "after_s": event["at"] - began} for event in events]
 
 
-def run(size: str, rounds: int, directory: Path) -> list[str]:
+def run(directory: Path, size: str, rounds: int) -> Section:
     """Measure, and return the lines of the result."""
     from xttsreg.demo.clips import make_dataset
 
-    view, dataset, output = directory / size, directory / "clips", directory / "run"
-    if not (view / "LICENSE.txt").is_file():  # written last
-        subprocess.run([sys.executable, "-c", _MAKE, str(view), size], check=True)
+    view = weight_set(directory, size)
+    directory = directory / f"training-{size}"
+    directory.mkdir(exist_ok=True)
+    dataset, output = directory / "clips", directory / "run"
     if not dataset.is_dir():
         make_dataset(dataset, clips=CLIPS)
-    store = ["--store", str(directory / "store"), "--accept-license"]
-    subprocess.run([sys.executable, "-m", "xttsreg", "add", "own", str(view), *store], check=True)
+    place = directory / "store"
+    store = ["--store", place, "--accept-license"]
+    quietly([*XTTSREG, "add", "own", view, *store])
     starts: dict[str, list[Events]] = {"stock": [], "train": [], "exec": []}
     saved: dict[str, tuple[int, int]] = {}
     for turn in range(rounds):  # in turn, so that a slower or faster minute meets both
         for which, found in starts.items():
             what = "save" if turn == 0 else "start"  # the first one goes on to its checkpoint
-            found.append(start(which, view, dataset, output, what))
+            found.append(start(which, place, view, dataset, output, what))
             if turn == 0:
                 saved[which] = checkpoints(output)
             shutil.rmtree(output)
-    start("train", view, dataset, output, "kill")
-    resumed = start("train", view, dataset, output, "resume")
-    shutil.rmtree(output)
-    return [*report(size, starts), *kept(saved), *going_on(starts["train"][0], resumed)]
+    start("train", place, view, dataset, output, "kill")
+    resumed = start("train", place, view, dataset, output, "resume")
+    shutil.rmtree(directory)
+    return Section(
+        title=f"Training, {size} set",
+        command=f"python -m benchmarks.training --size {size} --rounds {rounds} --record",
+        lines=[*report(size, starts), *kept(saved), *going_on(starts["train"][0], resumed)],
+        goals=list(goals(size, starts)),
+    )
+
+
+def goals(size: str, starts: dict[str, list[Events]]) -> Iterator[Goal]:
+    """What these figures were meant to be."""
+    built = {which: median(found, "model", "construct_cpu_s") for which, found in starts.items()}
+    steps = {which: further(found) for which, found in starts.items()}
+    for which in ("train", "exec"):
+        yield Goal(what=f"construction of the {size} model, {which} to stock (CPU)", limit=0.2,
+                   found=built[which] / built["stock"])  # fmt: skip
+    yield Goal(what=f"a step of the {size} model, train to stock (CPU)", limit=1.05,
+               found=steps["train"] / steps["stock"])  # fmt: skip
 
 
 def checkpoints(output: Path) -> tuple[int, int]:
@@ -128,11 +146,6 @@ def checkpoints(output: Path) -> tuple[int, int]:
 
 def report(size: str, starts: dict[str, list[Events]]) -> list[str]:
     """Return the medians and their ratios as a table."""
-
-    def median(which: str, kind: str, key: str) -> float:
-        first = [next(e for e in events if e["event"] == kind) for events in starts[which]]
-        return statistics.median(event[key] for event in first)
-
     lines = [
         f"{size} set, median of {len(starts['stock'])}, no GPU",
         f"{'':32}{'stock':>8}{'train':>8}  ratio{'exec':>8}  ratio",
@@ -148,7 +161,7 @@ def report(size: str, starts: dict[str, list[Events]]) -> list[str]:
         if kind == "more":
             stock, own, below = (further(found) for found in starts.values())
         else:
-            stock, own, below = (median(which, kind, key) / unit for which in starts)
+            stock, own, below = (median(found, kind, key) / unit for found in starts.values())
         row = f"{label:32}{stock:8.2f}"
         lines.append(row + "".join(f"{v:8.2f}  {v / stock:5.2f}" for v in (own, below)))
     found = {tuple(losses(events)) for events in chain(*starts.values())}
@@ -156,6 +169,12 @@ def report(size: str, starts: dict[str, list[Events]]) -> list[str]:
         f"{' '.join(map(str, *found))}, the same in all" if len(found) == 1 else f"DIFFER: {found}"
     )
     return [*lines, f"losses of {STEPS} steps: {same}"]
+
+
+def median(starts: list[Events], kind: str, key: str) -> float:
+    """Of the first event of a kind in each start."""
+    first = [next(e for e in events if e["event"] == kind) for events in starts]
+    return statistics.median(event[key] for event in first)
 
 
 def further(starts: list[Events]) -> float:
@@ -204,13 +223,10 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         directory = given.directory or Path(scratch)
         directory.mkdir(parents=True, exist_ok=True)
-        lines = run(given.size, given.rounds, directory.absolute())
-    sys.stdout.write("\n".join(lines) + "\n")
+        section = run(directory.absolute(), given.size, given.rounds)
+    print("\n".join(section.lines))
     if given.record:
-        command = (
-            f"python -m benchmarks.training --size {given.size} --rounds {given.rounds} --record"
-        )
-        results.record(f"Training, {given.size} set", command, lines)
+        results.record(section)
 
 
 if __name__ == "__main__":

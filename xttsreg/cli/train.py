@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, help="Processes that load clips.  [default: cores, up to 8]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
               show_default=True)  # fmt: skip
+@click.option("--gpus", default="", metavar="LIST",
+              help="Train on several, e.g. 0,1,2,3: one process each.")  # fmt: skip
+@click.option("--processes", type=int, metavar="N",
+              help="How many train together.  [default: one for each of --gpus]")  # fmt: skip
 @click.option("--seed", default=1, show_default=True)
 @click.option("--speaker-wav", type=click.Path(path_type=Path), metavar="WAV",
               help="A clip of the speaker: kept in the voice, and used for the report's samples.",
@@ -79,6 +83,7 @@ def train_command(
     accept_license: bool,
     as_json: bool,
     workers: int | None,
+    processes: int | None,
     slurm: tuple[str, ...],
     detach: bool,
     follow: str | None,
@@ -96,8 +101,16 @@ def train_command(
     chosen = {**options, "overrides": _pairs(overrides)}
     if workers is not None:
         chosen["workers"] = workers
+    chosen["processes"] = _processes(processes, chosen["gpus"])
     if resume is not None:
-        whole = {**chosen, "model": model, "name": name, "output": output, "shared": shared}
+        whole = {
+            **chosen,
+            "processes": processes,
+            "model": model,
+            "name": name,
+            "output": output,
+            "shared": shared,
+        }
         given = _given(context, whole)
         if cluster:
             return cluster.go_on(context, app, *_found(app, resume, given))
@@ -177,6 +190,8 @@ def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
         given["model"] = Reference.parse(given["model"]).tagged
     if "name" in given:
         given["name"] = _voice(given["name"]).tagged
+    if {"gpus", "processes"} & set(given):
+        given["processes"] = _processes(values["processes"], values["gpus"])
     if "output" in given:
         given["output"] = given["output"].resolve()
     return given
@@ -214,6 +229,16 @@ def _reference(model: str, app: App) -> Reference:
             "then train with --model NAME",
         )
     return Reference.parse(model)
+
+
+def _processes(given: int | None, gpus: str) -> int:
+    """One process for each GPU; another number is a slip."""
+    named = len(gpus.split(",")) if gpus else 0
+    if given is not None and named and given != named:
+        raise InvalidInputError(
+            f"--processes {given}: --gpus {gpus} are {named}", hint="leave --processes out"
+        )
+    return given if given is not None else max(1, named)
 
 
 def _pairs(overrides: tuple[str, ...]) -> dict[str, str]:
@@ -255,6 +280,7 @@ _LINES: dict[str, Callable[[dict[str, Any]], str]] = {
         "stopping after this step, and saving; Ctrl-C again stops at once, unsaved"
     ),
     "dataset": _dataset,
+    "team": lambda e: f"{e['processes']} processes: {e['clips_per_update']} clips an update",
     "proof": lambda e: f"restored: {e['restored']} / {e['total']} layers, values compared",
     "step": lambda e: f"epoch {e['epoch']}  step {e['step']}  loss {e['loss']:.4f}",
     "eval": lambda e: f"epoch {e['epoch']}  evaluation loss {e['loss']:.4f}",

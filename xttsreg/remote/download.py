@@ -24,6 +24,8 @@ from xttsreg.stores.base import Sink
 
 __all__ = ["RemoteFile", "Sink", "download"]
 
+_GOOD_BYTES = 8 * 1024 * 1024
+
 
 def _ignore(_: int) -> None:
     """Take a progress report and do nothing."""
@@ -91,7 +93,8 @@ def _persist(source: Source, *, attempts: int, sleep: Sleep) -> None:
     """Try one source until the sink is full, or it fails for good, or too often in a row.
 
     Progress is a new high-water mark and not just bytes: a server that ignores Range and breaks
-    off at the same place would otherwise be tried for ever.
+    off at the same place would otherwise be tried for ever. A connection that has brought much was
+    a good one, and the next is made at once.
     """
     best_bytes, failed = source.sink.offset_bytes, 0
     while True:
@@ -99,8 +102,11 @@ def _persist(source: Source, *, attempts: int, sleep: Sleep) -> None:
             source.attempt()
             return
         except Transient as error:
-            if source.sink.offset_bytes > best_bytes:
+            brought_bytes = source.sink.offset_bytes - best_bytes
+            if brought_bytes > 0:
                 best_bytes, failed = source.sink.offset_bytes, 0
+            if brought_bytes >= _GOOD_BYTES and error.retry_after_s is None:
+                continue
             failed += 1
             if failed >= attempts:
                 raise

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 
+from xttsreg.errors import InvalidInputError
 from xttsreg.training import engine
 
 _DISTRIBUTIONS = (
@@ -20,6 +21,8 @@ _DISTRIBUTIONS = (
     "coqpit-config",
     "xttsreg",
 )
+
+_SHOWN = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # before it is narrowed down below
 
 _OFFLINE = {
     "TRAINER_TELEMETRY": "0",  # read once, while trainer is imported
@@ -56,7 +59,30 @@ def offline_environment() -> dict[str, str]:
     return dict(_OFFLINE)
 
 
-def prepare_environment(device: str = "auto") -> None:
+def gpu_of(rank: int, gpus: str = "") -> str:
+    """Return what CUDA_VISIBLE_DEVICES is to be for one process of a run.
+
+    Args:
+        rank: Which process, from 0 on.
+        gpus: Numbers as the user gave them, e.g. ``0,1``; of those that this process was shown,
+            where a scheduler has chosen already. Empty: the first ones.
+
+    Raises:
+        InvalidInputError: there is no such one among those shown.
+    """
+    wanted = gpus.split(",")[rank].strip() if gpus else str(rank)
+    shown = [name.strip() for name in _SHOWN.split(",")] if _SHOWN else None
+    if shown is None or wanted in shown:
+        return wanted
+    if wanted.isdigit() and int(wanted) < len(shown):
+        return shown[int(wanted)]
+    raise InvalidInputError(
+        f"--gpus {gpus}: there is no GPU {wanted} among those of CUDA_VISIBLE_DEVICES={_SHOWN}",
+        hint=f"they are counted from 0: --gpus {','.join(map(str, range(len(shown))))}",
+    )
+
+
+def prepare_environment(device: str = "auto", gpus: str = "") -> None:
     """Switch off telemetry and hub access; choose the visible GPUs. Call before TTS is imported.
 
     A process that has imported trainer already is put right as well.
@@ -64,6 +90,7 @@ def prepare_environment(device: str = "auto") -> None:
     Args:
         device: ``auto``, ``cpu`` or ``cuda``. ``cpu`` hides all GPUs. Otherwise the first one is
             shown unless ``CUDA_VISIBLE_DEVICES`` is set: trainer refuses to see more than one.
+        gpus: Of a run with several processes; the first of them is this one's.
     """
     os.environ.update(_OFFLINE)
     analytics = sys.modules.get("trainer.analytics")
@@ -71,6 +98,8 @@ def prepare_environment(device: str = "auto") -> None:
         analytics.telemetry = "0"  # type: ignore[attr-defined]
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu_of(0, gpus)
     else:
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     engine.prepare()

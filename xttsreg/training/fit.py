@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,20 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from xttsreg.errors import InsufficientSpace, OfflineViolation, StoreError, XttsregError
+from xttsreg.training.checkpoint import load_checked
 from xttsreg.training.dataset import LoadedDataset
 from xttsreg.training.environment import versions
 from xttsreg.training.explain import chain, first_line, out_of_memory
 from xttsreg.training.guard import OfflineGuard
-from xttsreg.training.keeper import Keeper
+from xttsreg.training.keeper import EXTRA, Keeper
 from xttsreg.training.metrics import Event, Recorder
 from xttsreg.training.options import TrainOptions
+from xttsreg.training.position import capture
 from xttsreg.training.proof import Proof
 from xttsreg.training.result import RunResult
-from xttsreg.training.resume import load_last
+from xttsreg.training.resume import Resumed, load_last
 from xttsreg.training.runs import METRICS_NAME, write_record
 from xttsreg.training.saving import BEST_NAME, set_aside
 from xttsreg.training.session import run_folder
 from xttsreg.training.stopping import Stop
+from xttsreg.training.team import LONE, Follower, Team
 
 LOG_NAME = "trainer_0_log.txt"
 
@@ -49,6 +53,7 @@ class Fit:
         output: Folder of the run.
         record: What run.json says beside the state.
         guard: In force.
+        team: The processes of this run.
     """
 
     def __init__(
@@ -58,12 +63,14 @@ class Fit:
         output: Path,
         record: dict[str, Any],
         guard: OfflineGuard,
+        team: Team = LONE,
     ) -> None:
         self._prepared = prepared
         self._options = options
         self._output = output
         self._record = record
         self._guard = guard
+        self._team = team
 
     def fit(self, tell: Callable[[Event], None], *, resume: bool) -> RunResult:
         """Train to the end, from the base or from the run's last checkpoint.
@@ -85,8 +92,9 @@ class Fit:
             self._write_state("failed", error=error.message)
             raise
         except Exception as error:
-            self._write_state("failed", error=repr(error))
-            raise _explained(error, self._output) from error
+            told = self._team.cause(error) or explained(error, self._output)
+            self._write_state("failed", error=told.message)
+            raise told from error
         self._write_state("finished", **result.as_dict())
         return result
 
@@ -94,15 +102,26 @@ class Fit:
         self, recorder: Recorder, stop: Stop, tell: Callable[[Event], None], resume: bool
     ) -> None:
         options = self._options
-        keeper = Keeper(self._output, keep=options.keep, save_step=options.save_step, stop=stop)
+        keeper = Keeper(
+            self._output,
+            keep=options.keep,
+            save_step=options.save_step,
+            stop=stop,
+            processes=options.processes,
+        )
         with run_folder(self._output):
             trainer = self._trainer()
-            content = self._go_back(recorder, tell) if resume else None
+            resumed = self._go_back(recorder, tell) if resume else None
+            content = resumed.content if resumed else None
+            self._team.join(resumed.path if resumed else None)
+            self._team.attach(trainer)
+            del resumed
             keeper.attach(trainer, recorder, content)
             del content  # a mapped file, larger than the model
             try:
                 # fit() would turn every exception into sys.exit and may remove the folder
                 trainer._fit()
+                self._team.agree(trainer)
             except KeyboardInterrupt:
                 keeper.save_interrupted()
                 raise
@@ -128,8 +147,34 @@ class Fit:
             parse_command_line_args=False,
         )
 
-    def _go_back(self, recorder: Recorder, tell: Callable[[Event], None]) -> Any:
-        """Make the folder agree with the checkpoint that is gone on from; return its content."""
+    def follow(self, team: Follower) -> None:
+        """Do the steps of a run that another process leads.
+
+        Raises:
+            XttsregError: as `fit`; the leader is to tell it.
+        """
+        never = Stop(lambda: None)
+        keeper = Keeper(
+            self._output, keep=1, save_step=sys.maxsize, stop=never, processes=team.size
+        )
+        with run_folder(self._output), Recorder(self._output / METRICS_NAME, _unheard) as recorder:
+            trainer = self._trainer()
+            checkpoint = team.wait()
+            content = load_checked(checkpoint) if checkpoint else None
+            seed = self._options.seed
+            team.attach(trainer)
+            if content is not None:
+                team.seed(seed, content["step"])
+                content[EXTRA] |= {"generators": capture(), "at_start": capture()}
+            keeper.attach(trainer, recorder, content)
+            team.seed(seed, content["step"] if content is not None else 0)
+            team.idle(trainer)
+            del content
+            trainer._fit()
+            team.agree(trainer)
+
+    def _go_back(self, recorder: Recorder, tell: Callable[[Event], None]) -> Resumed:
+        """Make the folder agree with the checkpoint that is gone on from, and return that."""
         resumed = load_last(self._output)
         set_aside(self._output, resumed.skipped)
         recorder.rewind(step=resumed.step, epoch=resumed.position.epoch)
@@ -142,7 +187,7 @@ class Fit:
                 "skipped": list(resumed.skipped.values()),
             }
         )
-        return resumed.content
+        return resumed
 
     def _result(self, recorder: Recorder) -> RunResult:
         best = self._output / BEST_NAME
@@ -172,7 +217,13 @@ class Fit:
             write_record(self._output, {**self._record, "state": state, **more})
 
 
-def _explained(error: Exception, output: Path) -> XttsregError:
+def explained(error: Exception, output: Path) -> XttsregError:
+    """Say what ended a run, and what to do.
+
+    Args:
+        error: Whatever was raised.
+        output: The run's folder.
+    """
     for origin in chain(error):
         if isinstance(origin, OfflineViolation):
             return origin
@@ -189,6 +240,10 @@ def _explained(error: Exception, output: Path) -> XttsregError:
         )
     hint = f"the log is {LOG_NAME} there; " + _go_on(output)
     return XttsregError(f"training stopped: {first_line(error)}", hint=hint)
+
+
+def _unheard(_: Event) -> None:
+    """The leader tells."""
 
 
 def _go_on(output: Path) -> str:

@@ -16,7 +16,14 @@ from typing import Any
 
 from xttsreg.training.engine import sole, train_loader
 from xttsreg.training.metrics import Recorder
-from xttsreg.training.position import Generators, Position, RestOfEpoch, capture, restore
+from xttsreg.training.position import (
+    Generators,
+    Position,
+    RestOfEpoch,
+    capture,
+    part_of_epoch,
+    restore,
+)
 from xttsreg.training.saving import BEST_NAME, keep_newest, share, write_checkpoint
 from xttsreg.training.stopping import Stop
 
@@ -42,11 +49,15 @@ class Keeper:
         keep: How many periodic checkpoints to keep.
         save_step: Steps between two of them.
         stop: Asked between steps.
+        processes: That share each epoch.
     """
 
-    def __init__(self, directory: Path, *, keep: int, save_step: int, stop: Stop) -> None:
+    def __init__(
+        self, directory: Path, *, keep: int, save_step: int, stop: Stop, processes: int = 1
+    ) -> None:
         self._directory = directory
         self._keep, self._save_step, self._stop = keep, save_step, stop
+        self._processes = processes
         self._trainer: Any = None
         self._place: _Place | None = None
         self._begin = Position()  # what lies before this is skipped
@@ -67,7 +78,7 @@ class Keeper:
         self._trainer = trainer
         # Stock makes it in the first training epoch. It shuffles and seeds while it is made, so
         # that has to be over before the generators' state is taken or restored.
-        trainer.train_loader = train_loader(trainer)
+        trainer.train_loader = part_of_epoch(train_loader(trainer), self._processes)
         if content is not None:
             self._load(content)
         trainer.save_checkpoint = lambda: None  # stock's is in the middle of a step; see _kept

@@ -47,6 +47,8 @@ class TrainOptions:
         workers: Processes that load clips.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: Of Python, NumPy and torch.
+        processes: That train together and average their gradients, each on a GPU of its own.
+        gpus: Which ones, e.g. ``0,1``; empty for the first ones.
         metadata: Name of the metadata file for training, within ``dataset``.
         metadata_eval: The same for evaluation; empty to split clips off from ``metadata``.
         overrides: Dotted config keys and their values as text, e.g. ``optimizer_params.eps``.
@@ -65,6 +67,8 @@ class TrainOptions:
     workers: int = field(default_factory=_default_workers)
     device: str = "auto"
     seed: int = 1
+    processes: int = 1
+    gpus: str = ""
     metadata: str = "metadata.csv"
     metadata_eval: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +79,7 @@ class TrainOptions:
         Raises:
             InvalidInputError: a number out of its range, or an unknown device.
         """
-        for name in ("epochs", "batch_size", "grad_accum", "save_step", "keep"):
+        for name in ("epochs", "batch_size", "grad_accum", "save_step", "keep", "processes"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} is {getattr(self, name)}, it must be at least 1")
         for name in ("workers", "eval_split", "seed"):
@@ -83,6 +87,15 @@ class TrainOptions:
                 raise InvalidInputError(f"{name} is {getattr(self, name)}, it must not be negative")
         if self.lr <= 0:
             raise InvalidInputError(f"lr is {self.lr}, it must be positive")
+        names = [name.strip() for name in self.gpus.split(",")] if self.gpus else []
+        if len(set(names)) != len(names) or not all(names):
+            raise InvalidInputError(f"--gpus {self.gpus}: names one twice, or none")
+        if names and self.device == "cpu":
+            raise InvalidInputError(
+                f"--gpus {self.gpus} and --device cpu", hint="on a CPU, give --processes N"
+            )
+        if names and len(names) != self.processes:
+            raise InvalidInputError(f"{self.processes} processes on GPUs {self.gpus}")
         if self.device not in DEVICES:
             raise InvalidInputError(f"device {self.device!r}: choose one of {', '.join(DEVICES)}")
 

@@ -7,6 +7,7 @@ of them has delivered. Both can be restored; then the same data follow.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -134,3 +135,24 @@ class RestOfEpoch:
             collate_fn=self._loader.collate_fn,
         )
         return iter(tail)
+
+
+def part_of_epoch(loader: Any, size: int) -> Any:
+    """One process's part of an epoch: a loader of as many of its batches.
+
+    Args:
+        loader: The stock one of the training clips. Its dataset draws a clip at random whatever
+            number it is asked for, so the parts differ by the generators' seeds.
+        size: Of the team.
+    """
+    if size == 1:
+        return loader
+    from torch.utils.data import DataLoader
+
+    return DataLoader(
+        loader.dataset,
+        batch_size=loader.batch_size,
+        sampler=range(math.ceil(len(loader.dataset) / size)),
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+    )

@@ -19,7 +19,7 @@ from xttsreg.training.runs import RECORD_NAME, Run
 from xttsreg.training.saving import checkpoints
 
 _RUN_KEYS = {"model", "optimizer", "step", "epoch"}
-_MAY_CHANGE = {"epochs", "keep", "save_step"}  # none of them changes a step that is to come
+_MAY_CHANGE = {"epochs", "keep", "save_step", "gpus"}  # none of them changes a step that is to come
 
 
 @dataclass(frozen=True, slots=True)

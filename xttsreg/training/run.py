@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, redirect_stdout
@@ -19,6 +20,7 @@ from xttsreg.training.environment import prepare_environment, require_training
 from xttsreg.training.explain import memory_explained
 from xttsreg.training.fit import LOG_NAME, Fit, Prepared, now
 from xttsreg.training.guard import offline_guard
+from xttsreg.training.lead import lead
 from xttsreg.training.masking import define_empty_loss, eval_batch_size
 from xttsreg.training.metrics import Event
 from xttsreg.training.options import TrainOptions
@@ -68,7 +70,7 @@ def train(
     """
     require_training()
     require_trainable(view)
-    prepare_environment(options.device)
+    prepare_environment(options.device, options.gpus)
     tell = _listener(on_event)
     made, trained = (False if resume else _make_folder(output)), resume
     try:
@@ -78,10 +80,11 @@ def train(
             record = _begin_record(output, options, origin, resume)
             stack.enter_context(quiet(output / LOG_NAME))
             guard = stack.enter_context(offline_guard())
-            _check_device(options.device)
-            prepared = _prepare(view, options, output, tell)
+            check_device(options)
+            team = stack.enter_context(lead(view.absolute(), options, output))
+            prepared = prepare(view, options, output, tell)
             trained = True  # from here on there is something to keep
-            result = Fit(prepared, options, output, record, guard).fit(tell, resume=resume)
+            result = Fit(prepared, options, output, record, guard, team).fit(tell, resume=resume)
     except BaseException:
         if not trained:
             _discard(output, with_folder=made)
@@ -114,14 +117,18 @@ def _begin_record(
     }
 
 
-def _prepare(
+def prepare(
     view: Path, options: TrainOptions, output: Path, tell: Callable[[Event], None]
 ) -> Prepared:
+    """Read the dataset, construct the model, prove it; the proof is left in the folder."""
     config = build_config(view.absolute(), options, output.absolute())
     data = load_dataset(options, view=view, limits=_limits(config.model_args))
     tell({"event": "dataset", **data.summary.as_dict()})
     model = construct(config, view)
     tell({"event": "model"})
+    if options.processes > 1:
+        clips = options.batch_size * options.grad_accum * options.processes
+        tell({"event": "team", "processes": options.processes, "clips_per_update": clips})
     proof = prove_restore(model, view)
     define_empty_loss(model)
     if data.evaluation:
@@ -142,7 +149,11 @@ def _limits(args: Any) -> Limits:
 def _discard(output: Path, *, with_folder: bool) -> None:
     """Remove what a run that never began has written."""
     for path in output.iterdir():
-        if path.name not in (VIEW_NAME, DATASET_NAME):
+        if path.name in (VIEW_NAME, DATASET_NAME):
+            continue
+        if path.is_dir():  # of another process
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
     if with_folder:
         output.rmdir()
@@ -160,10 +171,15 @@ def _make_folder(output: Path) -> bool:
     return not existed
 
 
-def _check_device(device: str) -> None:
+def check_device(options: TrainOptions) -> None:
+    """Make sure that there is the GPU that was asked for.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
     import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
+    if (options.device == "cuda" or options.gpus) and not torch.cuda.is_available():
         raise InvalidInputError(
             "no usable GPU: torch sees none", hint="use --device cpu, or check `nvidia-smi`"
         )

@@ -1,0 +1,75 @@
+"""How much memory the longest file takes: a sparse blob of 50 GB, which needs no disk.
+
+``python -m benchmarks.memory [--gigabytes N] [--directory DIR] [--record]`` puts such a file into a
+store and measures the peak of `verify --no-cache`. What reads and writes at once would need the
+disk; its peak with the full set is among the figures of `benchmarks.transfer`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import results
+from benchmarks.race import XTTSREG, gone, timed
+from benchmarks.results import Goal, Section
+from xttsreg.content.modelpack import CONFIG_TYPE, ModelInfo, build_model, file_layer
+from xttsreg.content.stream import digest_stream
+from xttsreg.stores.layout import LayoutStore
+
+
+def make_store(root: Path, size_bytes: int) -> LayoutStore:
+    """A store of one sparse file."""
+    store = LayoutStore.create(root / "store")
+    sparse = root / "sparse"
+    with sparse.open("wb") as file:
+        file.truncate(size_bytes)
+    with sparse.open("rb", buffering=0) as raw:
+        layer = file_layer("model.pth", *digest_stream(raw))
+    with store.writing():
+        sparse.rename(store.blob_path(layer.digest))
+        config, manifest = build_model(ModelInfo(name="sparse"), [layer])
+        store.put_bytes(CONFIG_TYPE, config)
+        entry = store.put_bytes(manifest.media_type, manifest.to_bytes())
+        store.tag("sparse:v1", entry)
+    return store
+
+
+def run(directory: Path, gigabytes: int) -> Section:
+    """Measure, and return the lines of the result."""
+    root = gone(directory / "memory")
+    root.mkdir(parents=True)
+    store = make_store(root, gigabytes * 10**9)
+    used = sum(path.stat().st_blocks * 512 for path in store.root.rglob("*"))
+    command = [*XTTSREG, "verify", "--no-cache", "--store", store.root]
+    one = timed(command)
+    rate, peak_mb = gigabytes / one.seconds, one.peak_bytes / 1e6
+    gone(root)
+    return Section(
+        title="Memory",
+        command=f"python -m benchmarks.memory --gigabytes {gigabytes} --record",
+        lines=[f"a blob of {gigabytes} GB that takes {used / 1e6:.1f} MB of the disk",
+               f"verify --no-cache: {one.seconds:.0f} s, {rate:.2f} GB/s, peak {peak_mb:.0f} MB"],
+        goals=[Goal(what=f"peak memory of verify, blob of {gigabytes} GB", limit=150,
+                    found=peak_mb, unit="MB")],
+    )  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gigabytes", type=int, default=50)
+    parser.add_argument("--directory", type=Path)
+    parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="xttsreg-memory-") as scratch:
+        section = run((given.directory or Path(scratch)).absolute(), given.gigabytes)
+    print("\n".join(section.lines))
+    if given.record:
+        results.record(section)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""One picture of all figures: bars against their limits, and what one more voice costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import Goal, Section
+
+_GOOD, _BAD, _LINE = "#2f7d5b", "#c2542d", "#555555"
+_LABELS = {
+    "folders": "folders with all files",
+    "store": "store",
+    "bundle": "bundle of all",
+    "verify": "verify, by its records",
+    "verify_all": "verify --no-cache",
+}
+
+
+def draw(sections: Sequence[Section], path: Path) -> Path:
+    """Write the picture."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "xttsreg", "font.size": 9})
+    from matplotlib import pyplot
+
+    goals = [goal for section in sections for goal in section.goals]
+    curves = next((section.curves for section in sections if section.curves), {})
+    height = 1.2 + 0.32 * len(goals)
+    figure, (bars, sizes, times) = pyplot.subplots(
+        1, 3, figsize=(15, max(4.0, height)), width_ratios=(1.6, 1, 1), layout="constrained"
+    )
+    _bars(bars, goals)
+    _curve(sizes, curves, ("folders", "store", "bundle"), "MB, files of 1/200 of their size")
+    _curve(times, curves, ("verify", "verify_all"), "seconds")
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+    return path
+
+
+def _bars(axes: Any, goals: Sequence[Goal]) -> None:
+    """What was measured, in parts of what it may be: the limit is the same line for all."""
+    shares = [goal.found / goal.limit for goal in goals]
+    colours = [_GOOD if goal.is_met else _BAD for goal in goals]
+    axes.barh(range(len(goals)), [min(share, 4) for share in shares], color=colours)
+    axes.axvline(1, color=_LINE, linewidth=1)
+    axes.set_yticks(range(len(goals)), [goal.what for goal in goals])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 4.6)
+    for row, (goal, share) in enumerate(zip(goals, shares, strict=True)):
+        text = f" {goal.found:.3g} {goal.unit}".rstrip() + f" of {goal.limit:.3g}"
+        axes.text(min(share, 4), row, text, va="center", fontsize=8)
+    axes.set_title("measured, where 1 is the most it may be (shorter is better)")
+
+
+def _curve(axes: Any, curves: Any, names: Sequence[str], unit: str) -> None:
+    for name in names:
+        if name in curves:
+            count, value = zip(*curves[name], strict=True)
+            axes.plot(count, value, marker="o", label=_LABELS[name])
+    axes.set_xlabel("voices of one base")
+    axes.set_title(unit)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
