@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+import threading
+import weakref
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from xttsreg.content.digest import Digest
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from collections.abc import Callable
 
 _AHEAD = 4  # chunks; enough that neither side waits for the other's hiccups
 _SHORT_BYTES = 2 * 1024 * 1024  # below, a thread costs more than it brings
@@ -21,12 +23,16 @@ class BackgroundHash:
     hashlib lets go of the interpreter while it works, so reading or writing goes on beside it: a
     long file takes as long as the slower of the two, not as both. Chunks are kept until they are
     hashed, four at most. What is abandoned ends by itself.
+
+    Two queues and a thread, since a future for each chunk costs a third of the hash's own time.
     """
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._pool: ThreadPoolExecutor | None = None
-        self._pending: deque[Future[None]] = deque()
+        self._thread: threading.Thread | None = None
+        self._todo: SimpleQueue[bytes | None] = SimpleQueue()
+        self._done: SimpleQueue[None] = SimpleQueue()
+        self._ahead = 0
         self._count_bytes = 0
 
     def update(self, data: bytes) -> None:
@@ -35,19 +41,38 @@ class BackgroundHash:
         if self._count_bytes <= _SHORT_BYTES:
             self._hash.update(data)
             return
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
-        while len(self._pending) >= _AHEAD:
-            self._pending.popleft().result()
-        self._pending.append(self._pool.submit(self._hash.update, data))
+        if self._thread is None:
+            self._start()
+        if self._ahead < _AHEAD:
+            self._ahead += 1
+        else:
+            self._done.get()
+        self._todo.put(data)
 
     def digest(self) -> Digest:
         """Of everything so far."""
-        while self._pending:
-            self._pending.popleft().result()
-        if self._pool:
-            self._pool.shutdown()
-            self._pool = None
+        if self._thread:
+            self._todo.put(None)
+            self._thread.join()
+            self._thread = None
+            self._done = SimpleQueue()
+            self._ahead = 0
         return Digest.from_hex(self._hash.hexdigest())
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(
+            target=_work, args=(self._hash.update, self._todo, self._done), daemon=True,
+            name="sha256",
+        )  # fmt: skip
+        weakref.finalize(self, self._todo.put, None)  # the thread holds the queues, not this
+        self._thread.start()
+
+
+def _work(
+    update: Callable[[bytes], object],
+    todo: SimpleQueue[bytes | None],
+    done: SimpleQueue[None],
+) -> None:
+    while (data := todo.get()) is not None:
+        update(data)
+        done.put(None)
