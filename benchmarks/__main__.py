@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import (
@@ -36,11 +36,11 @@ def everything(directory: Path) -> Iterator[Measure]:
     yield lambda: startup.run(directory)
     yield lambda: scale.run(directory, 10_000, 5)
     yield lambda: growth.run(directory, 100, 3)
-    yield lambda: memory.run(directory, 50)
     yield lambda: transfer.run(directory, "full", 3)
     yield lambda: fetching.run(directory, "full", 2)
-    yield lambda: serving.run(directory, 2)
+    yield lambda: memory.run(directory, 50)
     yield lambda: training.run(directory, "tiny", 3)
+    yield lambda: serving.run(directory, 2)
 
 
 def quick(directory: Path) -> Iterator[Measure]:
@@ -72,11 +72,16 @@ def main() -> None:
             sections.append(section)
             print(f"== {section.title} ({time.monotonic() - began:.0f} s)")
             print("\n".join(section.lines), flush=True)
-    lines = results.goal_lines([goal for section in sections for goal in section.goals])
+            summarize(sections, path)
+    print(path)
+
+
+def summarize(sections: Sequence[Section], path: Path) -> None:
+    """The table of goals and the picture, for as much as there is."""
+    goals = [goal for section in sections for goal in section.goals]
     drawn = picture.draw(sections, path.with_suffix(".svg"))
-    results.put("Goals", [f"![Measured against what was aimed at]({drawn.name})", "", *lines], path)
-    print("\n".join(lines))
-    print(f"{path}\n{drawn}")
+    head = f"![Measured against what was aimed at]({drawn.name})"
+    results.put("Goals", [head, "", *results.goal_lines(goals)], path)
 
 
 if __name__ == "__main__":

@@ -172,6 +172,18 @@ def test_dropped_connections_fetch_no_byte_twice(hub: Hub) -> None:
     assert all(0.5 <= s <= 1.0 for s in sleeps)
 
 
+def test_a_connection_that_brought_much_is_made_again_at_once(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xttsreg.remote.download._GOOD_BYTES", 700_000)
+    hub.inject(Fault(drop_after_bytes=700_001), stage="lfs")
+    hub.inject(Fault(drop_after_bytes=600_000), stage="lfs")
+    sink, sleeps = MemorySink(), Sleeps()
+    download(pinned(hub), sink, sleep=sleeps)
+    assert sink.data == BIG
+    assert len(sleeps) == 1
+
+
 def test_reset_connection_resumes(hub: Hub) -> None:
     hub.inject(Fault(drop_after_bytes=1_000_000, reset=True, stall_s=0.2), stage="lfs")
     sink = MemorySink()
