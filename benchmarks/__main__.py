@@ -1,6 +1,6 @@
 """``python -m benchmarks [--quick] [--directory DIR]``: every measurement there is.
 
-Writes each section of ``RESULTS.md`` when it is measured, then the table of goals and the picture.
+Writes each section of ``RESULTS.md`` when it is measured, with the table of goals and the picture.
 ``--quick`` takes tiny files and few rounds, to see that all of it runs; its figures mean nothing,
 so they go into the directory.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import (
@@ -17,7 +17,6 @@ from benchmarks import (
     growth,
     memory,
     peers,
-    picture,
     results,
     scale,
     serving,
@@ -63,25 +62,14 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     peers.find(directory, install=not given.quick)
     path = directory / "RESULTS.md" if given.quick else results.PATH
-    sections = []
     for measure in quick(directory) if given.quick else everything(directory):
         began = time.monotonic()
         section = measure()
         if section:
             results.record(section, path)
-            sections.append(section)
             print(f"== {section.title} ({time.monotonic() - began:.0f} s)")
             print("\n".join(section.lines), flush=True)
-            summarize(sections, path)
     print(path)
-
-
-def summarize(sections: Sequence[Section], path: Path) -> None:
-    """The table of goals and the picture, for as much as there is."""
-    goals = [goal for section in sections for goal in section.goals]
-    drawn = picture.draw(sections, path.with_suffix(".svg"))
-    head = f"![Measured against what was aimed at]({drawn.name})"
-    results.put("Goals", [head, "", *results.goal_lines(goals)], path)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import Goal, Section
+from benchmarks.results import Goal
+
+Curves = Mapping[str, Sequence[Sequence[float]]]
 
 _GOOD, _BAD, _LINE = "#2f7d5b", "#c2542d", "#555555"
 _LABELS = {
@@ -18,7 +20,7 @@ _LABELS = {
 }
 
 
-def draw(sections: Sequence[Section], path: Path) -> Path:
+def draw(goals: Sequence[Goal], curves: Curves, path: Path) -> Path:
     """Write the picture."""
     import matplotlib as mpl
 
@@ -26,8 +28,6 @@ def draw(sections: Sequence[Section], path: Path) -> Path:
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "xttsreg", "font.size": 9})
     from matplotlib import pyplot
 
-    goals = [goal for section in sections for goal in section.goals]
-    curves = next((section.curves for section in sections if section.curves), {})
     height = 1.2 + 0.32 * len(goals)
     figure, (bars, sizes, times) = pyplot.subplots(
         1, 3, figsize=(15, max(4.0, height)), width_ratios=(1.6, 1, 1), layout="constrained"
@@ -55,7 +55,7 @@ def _bars(axes: Any, goals: Sequence[Goal]) -> None:
     axes.set_title("measured, where 1 is the most it may be (shorter is better)")
 
 
-def _curve(axes: Any, curves: Any, names: Sequence[str], unit: str) -> None:
+def _curve(axes: Any, curves: Curves, names: Sequence[str], unit: str) -> None:
     for name in names:
         if name in curves:
             count, value = zip(*curves[name], strict=True)
@@ -63,4 +63,5 @@ def _curve(axes: Any, curves: Any, names: Sequence[str], unit: str) -> None:
     axes.set_xlabel("voices of one base")
     axes.set_title(unit)
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    if curves:
+        axes.legend(frameon=False)

@@ -58,6 +58,11 @@ class Times:
         """Of the rounds, in seconds."""
         return statistics.median(self.seconds)
 
+    @property
+    def cpu_median(self) -> float:
+        """Of the rounds, in seconds of processor time."""
+        return statistics.median(self.cpu_seconds)
+
 
 def race(lanes: Iterable[Lane], rounds: int) -> dict[str, Times]:
     """Run all lanes in turns, for several rounds."""
@@ -163,6 +168,6 @@ def table(title: str, found: Mapping[str, Times], base: str) -> list[str]:
         ratio = times.median / found[base].median
         note = f"  {times.note}" if times.note else ""
         peak_mb = times.peak_bytes / 1e6
-        cpu = statistics.median(times.cpu_seconds)
+        cpu = times.cpu_median
         lines.append(f"{name:36}{times.median:8.2f}{ratio:7.2f}{cpu:8.2f}{peak_mb:9.0f}{note}")
     return lines

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,6 +18,8 @@ HEAD = """\
 What the programs in this folder measured: always against a peer in the same run, on the same files.
 Each section is written by the command in it, and written again by it with `--record`; `make bench`
 runs all of them. Ratios travel from machine to machine; seconds do not.
+
+## Goals
 """
 
 
@@ -64,9 +67,31 @@ class Section:
 
 
 def record(section: Section, path: Path = PATH) -> None:
-    """Replace a section, or add it: command, machine and date, then the lines."""
+    """Replace a section, or add it: command, machine and date, then the lines.
+
+    What all sections have for the table of goals and for the picture is kept beside it, as JSON, so
+    that both can be made again when one of them is measured anew.
+    """
     about = [f"`{section.command}`", "", f"{machine()}, {datetime.now(timezone.utc):%Y-%m-%d}.", ""]
     put(section.title, [*about, "```", *section.lines, "```"], path)
+    kept = path.with_suffix(".json")
+    data = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    goals = [asdict(goal) for goal in section.goals]
+    data[section.title] = {"goals": goals, "curves": dict(section.curves)}
+    kept.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    summarize(path)
+
+
+def summarize(path: Path = PATH) -> None:
+    """Write the table of goals, and the picture, from what was kept of all sections."""
+    from benchmarks import picture
+
+    data = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    goals = [Goal(**goal) for one in data.values() for goal in one["goals"]]
+    curves = {name: line for one in data.values() for name, line in one["curves"].items()}
+    drawn = picture.draw(goals, curves, path.with_suffix(".svg"))
+    head = f"![Measured against what was aimed at]({drawn.name})"
+    put("Goals", [head, "", *goal_lines(goals)], path)
 
 
 def put(title: str, body: Sequence[str], path: Path = PATH) -> None:
