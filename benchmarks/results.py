@@ -72,13 +72,15 @@ def record(section: Section, path: Path = PATH) -> None:
     What all sections have for the table of goals and for the picture is kept beside it, as JSON, so
     that both can be made again when one of them is measured anew.
     """
-    about = [f"`{section.command}`", "", f"{machine()}, {datetime.now(timezone.utc):%Y-%m-%d}.", ""]
+    when = f"{datetime.now(timezone.utc):%Y-%m-%d}, load average {os.getloadavg()[1]:.1f}"
+    about = [f"`{section.command}`", "", f"{machine()}, {when}.", ""]
     put(section.title, [*about, "```", *section.lines, "```"], path)
     kept = path.with_suffix(".json")
     data = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
     goals = [asdict(goal) for goal in section.goals]
     data[section.title] = {"goals": goals, "curves": dict(section.curves)}
-    kept.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    lines = [f"{json.dumps(title)}: {json.dumps(one)}" for title, one in data.items()]
+    kept.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
     summarize(path)
 
 
