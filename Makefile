@@ -20,6 +20,7 @@ PYTHON ?= $(firstword $(foreach p,$(PYTHONS),$(if $(shell $(p) -c 'import venv' 
 TRAIN_PYTHON ?= $(PYTHON)
 BUNDLE ?= bundles/xtts_v2.toml
 BUNDLE_FLAGS ?=
+TEST_FLAGS ?=
 FAULT_FLAGS ?=
 CORE := .venv/core
 TRAIN := .venv/$(EXTRA)
@@ -38,8 +39,9 @@ demo: $(TRAIN)/.done  ## Run the whole circle on tiny random weights: fetch, bun
 bundle: $(CORE)/.done  ## Fetch XTTS_v2 and write the bundle for the stick (BUNDLE=recipe.toml)
 	$(CORE)/bin/xttsreg bundle $(BUNDLE) $(BUNDLE_FLAGS)
 
+# Two at a time, a file each: much of the time goes by in waiting for processes that start.
 test: $(TRAIN)/.test  ## Run the whole test suite, with the real TTS
-	$(TRAIN)/bin/python -m pytest
+	$(TRAIN)/bin/python -m pytest -n 2 --dist loadfile $(TEST_FLAGS)
 
 test-next:  ## Run the tests of training on the second engine, in an environment of its own (8 GB)
 	$(MAKE) ENGINE=next .venv/train-next/.test

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fault.tally import TALLY
 from hypothesis import HealthCheck, settings
 from support import filled_store, make_small_set
 
@@ -24,6 +26,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--faults", default="some", choices=["some", "all"], help="how many to try")
     group.addoption("--many-seconds", default="6", help="how long many processes work at once")
     group.addoption("--fault-seed", default="1", help="of the samples that `some` takes")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands over what it counted."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["faults"] = TALLY.rows()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker counted is counted here."""
+    for kind, operation, tried, lost in getattr(node, "workeroutput", {}).get("faults", []):
+        TALLY.add(kind, operation, tried=tried, lost=lost)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The table of faults, if any were tried."""
+    lines = TALLY.lines()
+    if len(lines) > 2:
+        choice, seed = config.getoption("--faults"), config.getoption("--fault-seed")
+        terminalreporter.section(f"faults: {choice} (seed {seed})")
+        terminalreporter.write_line("\n".join(lines))
 
 
 @pytest.fixture

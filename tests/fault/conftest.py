@@ -1,4 +1,4 @@
-"""How much is tried, and the table at the end."""
+"""How much is tried, and on what."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from support import REPO, REVISION, ROOT, filled_store
 from support.registry import PROGRAM, Registry
 
 from fault.operations import Shared, make_shared
-from fault.tally import TALLY
 from xttsreg.content.reference import Reference
 from xttsreg.demo.hub import Hub
 from xttsreg.ops.registry import push
@@ -77,12 +76,3 @@ def sample(request: pytest.FixtureRequest, seed: int) -> Sample[Any]:
         return [points[i] for i in sorted(chosen | {len(points) - 1})]
 
     return choose
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The table."""
-    lines = TALLY.lines()
-    if len(lines) > 2:
-        choice, seed = config.getoption("--faults"), config.getoption("--fault-seed")
-        terminalreporter.section(f"faults: {choice} (seed {seed})")
-        terminalreporter.write_line("\n".join(lines))

@@ -17,6 +17,10 @@ class Tally:
         self._tried[kind, operation] += tried
         self._lost[kind, operation] += lost
 
+    def rows(self) -> list[tuple[str, str, int, int]]:
+        """Kind, operation, tried, lost: for another process to add."""
+        return [(k, o, n, self._lost[k, o]) for (k, o), n in self._tried.items()]
+
     def lines(self) -> list[str]:
         """The table, with its sum."""
         rows = [("fault", "operation", "tried", "lost")]
