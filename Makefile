@@ -22,6 +22,7 @@ BUNDLE ?= bundles/xtts_v2.toml
 BUNDLE_FLAGS ?=
 TEST_FLAGS ?=
 FAULT_FLAGS ?=
+SECONDS ?= 60
 CORE := .venv/core
 TRAIN := .venv/$(EXTRA)
 SOURCES := pyproject.toml constraints/$(EXTRA).txt
@@ -49,6 +50,9 @@ test-next:  ## Run the tests of training on the second engine, in an environment
 
 test-faults: $(TRAIN)/.test  ## Break every operation at every step; prints what was lost (long)
 	$(TRAIN)/bin/python -m pytest -q tests/fault --faults all $(FAULT_FLAGS)
+
+fuzz: $(TRAIN)/.test  ## Fuzz every reader of foreign bytes for SECONDS each (60)
+	$(TRAIN)/bin/python -m pytest -q tests/fuzz --fuzz-seconds $(SECONDS)
 
 check: $(TRAIN)/.check  ## Run ruff and mypy --strict
 	$(TRAIN)/bin/ruff format --check .
@@ -87,4 +91,4 @@ $(TRAIN)/.check: $(TRAIN)/.done
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(EXTRA).txt -e '.[$(EXTRA),check]'
 	@touch $@
 
-.PHONY: help install demo bundle test test-next test-faults check bench bench-quick clean
+.PHONY: help install demo bundle test test-next test-faults fuzz check bench bench-quick clean

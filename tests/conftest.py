@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--faults", default="some", choices=["some", "all"], help="how many to try")
     group.addoption("--many-seconds", default="6", help="how long many processes work at once")
+    group.addoption("--fuzz-seconds", default="0", help="how long each reader is fuzzed")
     group.addoption("--fault-seed", default="1", help="of the samples that `some` takes")
 
 
