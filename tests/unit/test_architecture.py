@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -181,3 +182,22 @@ def test_the_version_needs_not_even_click() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.startswith("xttsreg 0.")
+
+
+def test_nothing_is_given_to_a_shell() -> None:
+    """Programs are started with a list of arguments: no text of a stranger is parsed by one."""
+    shells = ("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput")
+    wrong = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called, text = ast.unparse(node.func), ast.unparse(node)
+            if (
+                any(keyword.arg == "shell" for keyword in node.keywords)
+                or called in shells
+                or called.endswith(("create_subprocess_shell", "pty.spawn"))
+                or re.search(r"""["'](/bin/)?(sh|bash|cmd|powershell)["'], ["'][-/]c""", text)
+            ):
+                wrong.append(f"{where(path, node.lineno)} calls {called}")
+    assert wrong == []
