@@ -54,10 +54,16 @@ test-faults: $(TRAIN)/.test  ## Break every operation at every step; prints what
 fuzz: $(TRAIN)/.test  ## Fuzz every reader of foreign bytes for SECONDS each (60)
 	$(TRAIN)/bin/python -m pytest -q tests/fuzz --fuzz-seconds $(SECONDS)
 
-check: $(TRAIN)/.check  ## Run ruff and mypy --strict
+check: $(TRAIN)/.check  ## Run ruff and mypy --strict; count the packages that come along
 	$(TRAIN)/bin/ruff format --check .
 	$(TRAIN)/bin/ruff check .
 	$(TRAIN)/bin/mypy
+	@PYTHONPATH=tests $(TRAIN)/bin/python -m support.dependencies
+
+audit:  ## Ask PyPI which pinned packages have known vulnerabilities (needs the network)
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints/$(EXTRA).txt
 
 bench: $(TRAIN)/.test  ## Measure, as ratios against peers
 	$(TRAIN)/bin/python -m benchmarks
@@ -91,4 +97,4 @@ $(TRAIN)/.check: $(TRAIN)/.done
 	$(TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/$(EXTRA).txt -e '.[$(EXTRA),check]'
 	@touch $@
 
-.PHONY: help install demo bundle test test-next test-faults fuzz check bench bench-quick clean
+.PHONY: help install demo bundle test test-next test-faults fuzz check audit bench bench-quick clean

@@ -22,6 +22,7 @@ from support import (
     run_cli,
 )
 from support.registry import Registry, needs_registry
+from support.serving import Served
 
 from fault.conftest import Sample
 from fault.tally import TALLY
@@ -223,6 +224,18 @@ def test_from_a_registry(tmp_path: Path) -> None:
         assert _spoil(store)
         done = run_cli(["verify", "--repair", "--from", place], tmp_path / "home")
         assert (done.code, problems(store)) == (0, []), done.stderr
+
+
+def test_from_a_machine_that_serves_its_store(tmp_path: Path) -> None:
+    """`xttsreg serve` speaks as a registry: a neighbour's store mends this one."""
+    weights = make_small_set(tmp_path / "weights")
+    filled_store(tmp_path / "other" / "store", weights)
+    store = filled_store(tmp_path / "home" / "store", weights)
+    assert _spoil(store)
+    with Served(tmp_path / "other") as server:
+        place = f"{server.host}/own"
+        done = run_cli(["verify", "--repair", "--from", place], tmp_path / "home")
+    assert (done.code, problems(store)) == (0, []), done.stderr
 
 
 def test_places_that_are_none(tmp_path: Path) -> None:

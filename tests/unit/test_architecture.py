@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
+from support.dependencies import MOST, closure
 
 PACKAGE = ROOT / "xttsreg"
 # Longest prefix wins. What is not listed here belongs to no layer, and fails the test.
@@ -182,6 +183,14 @@ def test_the_version_needs_not_even_click() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.startswith("xttsreg 0.")
+
+
+@pytest.mark.parametrize("extra", MOST)
+def test_few_packages_come_along(extra: str) -> None:
+    """Each is code of strangers that runs as the user: one more wants a reason."""
+    found = closure(extra)
+    assert len(found) <= MOST[extra], sorted(found)
+    assert {"click", "pydantic", "requests", "urllib3"} <= found
 
 
 def test_nothing_is_given_to_a_shell() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
+from support import clean_environment, command
 
 from xttsreg.cli.output import human_size, print_json, print_table
 
@@ -54,3 +57,16 @@ def test_json_keeps_every_character(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert json.loads(out) == value
     assert "\x1b" not in out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_cannot_be_written_is_no_bug_of_ours(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command("catalog", "ls"), env=clean_environment(tmp_path / "home"), stdout=full,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    lines = done.stderr.splitlines()
+    assert done.returncode == 5, done.stderr
+    assert lines[0].endswith("the output cannot be written: No space left on device")
+    assert lines[1].startswith("next:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -94,8 +95,7 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail(app, "interrupted", "what is done is kept; run it again to go on", 130)
     except BrokenPipeError:
-        # The reader (head, less) has gone; point stdout elsewhere so that exit stays silent.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()  # the reader (head, less) has gone
         return 0
     except SystemExit as stop:
         # Click's own answer to a reader that has gone; it silences stdout by this wrapper, whose
@@ -104,8 +104,20 @@ def run(arguments: Sequence[str]) -> int:
             return 0
         return stop.code if isinstance(stop.code, int) else 1
     except Exception as error:
+        # A store's own errors have been named by now; what is left of these is stdout's.
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            _silence_stdout()
+            text = f"the output cannot be written: {error.strerror}"
+            return _fail(
+                app, text, "make room where it goes; what was done in the store is kept", 5
+            )
         text = f"unexpected {type(error).__name__}: {error}"
         return _fail(app, text, "this is a bug in xttsreg; repeat with --debug for the details", 1)
+
+
+def _silence_stdout() -> None:
+    """Point it elsewhere, so that Python does not try once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(app: App, message: str, hint: str | None, code: int) -> int:
@@ -116,6 +128,8 @@ def _fail(app: App, message: str, hint: str | None, code: int) -> int:
     click.echo(f"{click.style('next:', bold=True)}  {hint}", err=True)
     return code
 
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 # What to do next where an error itself does not say, by exit code.
 _HINTS = {
