@@ -68,9 +68,8 @@ def import_command(
         f"{human_size(done.copied.skipped_bytes)} there already")  # fmt: skip
     if done.missing:
         numbers = ", ".join(map(str, done.missing))
-        say(
-            f"not complete: volume {numbers} of {done.bundle.volumes} is missing; import it as well"
-        )
+        they = "is missing; import it" if len(done.missing) == 1 else "are missing; import them"
+        say(f"not complete: volume {numbers} of {done.bundle.volumes} {they} as well")
         return
     for ref in refs:
         click.echo(ref)
