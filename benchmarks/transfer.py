@@ -64,6 +64,7 @@ class Bench:
         self.root.mkdir(parents=True)
         quietly(self.ours("add", _REF, self.weights))
         quietly(self.ours("bundle", _REF, "-o", self.stick))
+        self.written = _times(self.stick)
 
     def ours(self, *arguments: object, store: Path | None = None) -> list[str]:
         """A command line of xttsreg."""
@@ -125,7 +126,8 @@ class Bench:
                              "MD5", _SLOW)  # fmt: skip
         yield self.lane("bundle", "bundle", _REF, "-o", self.place)
         yield Lane(name="xttsreg bundle, unchanged", note="reads all of it",
-                   command=self.ours("bundle", _REF, "-o", self.stick))  # fmt: skip
+                   command=self.ours("bundle", _REF, "-o", self.stick),
+                   after=self._nothing_written)  # fmt: skip
 
     def ways_to_import(self) -> Iterator[Lane]:
         """A stick into a store. Links are prevented as a stick does: the files are another's."""
@@ -188,6 +190,10 @@ class Bench:
         """The set once more: what tracks files takes them over."""
         return Path(shutil.copytree(self.weights, self.root / name))
 
+    def _nothing_written(self) -> None:
+        if _times(self.stick) != self.written:
+            raise RuntimeError("an unchanged bundle was written to")
+
     def _not_mine(self) -> None:
         gone(self.place)
         self._own(65534)
@@ -195,6 +201,11 @@ class Bench:
     def _own(self, uid: int) -> None:
         for path in self.stick.rglob("*"):
             os.chown(path, uid, -1)
+
+
+def _times(directory: Path) -> dict[Path, int]:
+    """When each file and directory was last written."""
+    return {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
 
 
 def measure(bench: Bench, rounds: int) -> Found:
@@ -246,12 +257,21 @@ def goals(found: Found, total_bytes: int, speed: float) -> Iterator[Goal]:
                    found=ratio(warm, "verify --no-cache", "openssl dgst of the largest file"),
                    cause="the start of Python, and the second file on the other core")  # fmt: skip
     yield Goal(what="bundle to cp, both synced", limit=1.25, found=ratio("bundle", "bundle", "cp"))
+    unchanged = found["bundle"]["xttsreg bundle, unchanged"].median
+    yield Goal(what="bundle, unchanged, to sha256sum -c", limit=1,
+               found=unchanged / found[warm]["sha256sum -c"].median)  # fmt: skip
+    yield _memory("bundle", found["bundle"]["xttsreg bundle"])
     if "xttsreg import" in found["import"]:
         yield Goal(what="import to cp, both synced", limit=1.25,
                    found=ratio("import", "import", "cp"))  # fmt: skip
         yield Goal(what="import to cp, then sha256sum -c", limit=0.35,
                    found=ratio("import", "import", "cp, sha256sum -c"),
                    cause="writing takes most of the time of both")  # fmt: skip
+        yield _memory("import", found["import"]["xttsreg import"])
+
+
+def _memory(verb: str, times: Times) -> Goal:
+    return Goal(what=f"peak memory of {verb}", limit=200, unit="MB", found=times.peak_bytes / 1e6)
 
 
 def run(directory: Path, size: str, rounds: int) -> Section:
