@@ -101,6 +101,8 @@ def test_a_killed_run_leaves_nobody_and_goes_on(tiny, corpus, tmp_path):
     with start_cli(["train", "--resume", run], home) as process:
         wait_for_step(run, 5)
         [other] = processes_of(run)
+        os.kill(other, signal.SIGTERM)  # Slurm sends it to every process; the first one decides
+        wait_for_step(run, 6)
         os.kill(other, signal.SIGKILL)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1

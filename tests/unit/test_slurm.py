@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from xttsreg.errors import InvalidInputError
-from xttsreg.training.slurm import keys
+from xttsreg.errors import InvalidInputError, StoreError
+from xttsreg.training.slurm import keys, pulling
 from xttsreg.training.slurm.queue import State, state_of
 
 submitit = pytest.importorskip("submitit", reason="needs xttsreg[slurm]")
@@ -85,3 +85,15 @@ def test_the_exit_code_of_a_job(
     reason = "Priority" if state == "PENDING" else ""
     assert found == State(name=state, reason=reason, node="", exit_code=expected, restarts=2)
     assert found.is_over == (state not in ("RUNNING", "PENDING", "COMPLETING"))
+
+
+def test_a_node_store_of_somebody_else_is_not_used(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(pulling.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert pulling.node_store().parent.stat().st_mode & 0o777 == 0o700
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    mine = pulling.node_store().parent
+    mine.rmdir()
+    mine.symlink_to(elsewhere)
+    with pytest.raises(StoreError, match="belongs to somebody else"):
+        pulling.node_store()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,28 +13,37 @@ from click.core import ParameterSource
 
 from xttsreg.cli.context import App
 from xttsreg.cli.output import print_json, say
+from xttsreg.content.reference import Reference
 
 if TYPE_CHECKING:
+    from xttsreg.stores.layout import LayoutStore
     from xttsreg.training.request import Request
+    from xttsreg.training.slurm.job import Job
+    from xttsreg.training.slurm.pulling import Pull
     from xttsreg.training.slurm.queue import State
     from xttsreg.training.slurm.submit import Submitted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Said here, or once more in another form.
-_NOT_PASSED = {"slurm", "detach", "follow", "output", "dataset", "resume", "accept_license"}
+_NOT_PASSED = {
+    "slurm", "detach", "follow", "pull", "model", "output", "dataset", "resume", "accept_license",
+}  # fmt: skip
 _COMMON = {"store_path", "catalogs", "quiet", "debug"}
 _INTERRUPTED = 130
 
 
 def slurm_options(command: F) -> F:
-    """Give a command ``--slurm``, ``--detach`` and ``--follow``."""
+    """Give a command ``--slurm`` and what goes with it."""
     options = [
         click.option("--slurm", multiple=True, metavar="KEY=VALUE,...",
                      help="Train as a job of Slurm, with these keys of sbatch, e.g. "
                      "partition=gpu,gres=gpu:4,time=24:00:00; its log is shown here."),
         click.option("--detach", is_flag=True,
                      help="With --slurm: print the job's number, and don't wait for it."),
+        click.option("--pull", metavar="HOST/REPOSITORY[:TAG]",
+                     help="With --slurm: bring the model from this registry to the node's own disk "
+                     "first; http://HOST/... without TLS."),
         click.option("--follow", metavar="JOB",
                      help="Show the log of a job that was submitted before, until it ends."),
     ]  # fmt: skip
@@ -49,90 +58,130 @@ class Cluster:
 
     Attributes:
         keys: For sbatch.
+        pull: What the job brings to its node.
         detach: Submit only.
         as_json: What is said of the job is for programs.
         accept_license: As it was given.
     """
 
     keys: dict[str, Any]
+    pull: Pull | None
     detach: bool
     as_json: bool
     accept_license: bool
 
     @classmethod
     def of(
-        cls, slurm: Sequence[str], *, detach: bool, as_json: bool, accept_license: bool
+        cls,
+        slurm: Sequence[str],
+        *,
+        pull: str | None,
+        detach: bool,
+        as_json: bool,
+        accept_license: bool,
     ) -> Cluster | None:
         """None without ``--slurm``."""
         if not slurm:
-            if detach:
-                raise click.UsageError("--detach is for --slurm")
+            if detach or pull:
+                raise click.UsageError(f"{'--detach' if detach else '--pull'} is for --slurm")
             return None
         from xttsreg.training.slurm import keys
+        from xttsreg.training.slurm.pulling import look_up
         from xttsreg.training.slurm.submit import require_slurm
 
         chosen = keys.parse(slurm)
         require_slurm()
-        return cls(keys=chosen, detach=detach, as_json=as_json, accept_license=accept_license)
+        return cls(
+            keys=chosen, pull=look_up(pull) if pull else None,
+            detach=detach, as_json=as_json, accept_license=accept_license,
+        )  # fmt: skip
 
-    def begin(self, context: click.Context, app: App, request: Request) -> int:
+    def begin(self, context: click.Context, app: App, store: LayoutStore, request: Request) -> int:
         """Submit a new run, and follow it."""
         from xttsreg.training.rehearsal import rehearse
 
-        assert request.output is not None
+        output = request.output
+        assert output is not None
+        if self.pull:
+            if request.shared:
+                raise click.UsageError("--pull and --from: the model comes from one of them")
+            request = replace(request, model=self.pull.model(request.model))
         accepted = rehearse(
-            app.store(), app.catalog(), request,
+            store, app.catalog(), request, is_pulled=self.pull is not None,
             ask=app.ask(self.accept_license), progress=app.progress(),
         )  # fmt: skip
-        dataset = str(request.dataset or request.options.dataset.absolute())
-        more = ["--dataset", dataset, "--output", str(request.output.absolute())]
-        return self._submit(context, app, request.output, [*more, *self._yes(accepted)])
+        # Names may mean something else when the job's turn comes: it gets what was checked here.
+        model, dataset = request.model, str(request.options.dataset.absolute())
+        if not self.pull:
+            model = _pinned(request.shared or store, model)
+        if request.dataset:
+            dataset = str(_pinned(store, request.dataset))
+        more = ["--model", str(model), "--output", str(output.absolute())]
+        job = self._job(context, app, output, model, more, accepted)
+        return self._submit(app, replace(job, fresh=("--dataset", dataset)))
 
     def go_on(
         self, context: click.Context, app: App, directory: Path, given: dict[str, Any]
     ) -> int:
         """Submit a run that has begun, and follow it."""
         from xttsreg.training.rehearsal import rehearse_resume
+        from xttsreg.training.runs import read_record
+        from xttsreg.training.slurm.pulling import require_same
 
+        store = app.store(create=self.pull is not None or "shared" in given)
         accepted = rehearse_resume(
-            app.store(), app.catalog(), directory, given,
+            store, app.catalog(), directory, given, is_pulled=self.pull is not None,
             ask=app.ask(self.accept_license), progress=app.progress(),
         )  # fmt: skip
-        more = ["--resume", str(directory), *self._yes(accepted)]
+        model = Reference.parse(read_record(directory)["origin"]["model"])
+        if self.pull:
+            require_same(self.pull, model)
+        more = ["--resume", str(directory)]
         if "dataset" in given:
             found = given["dataset"]
             more += ["--dataset", str(found.absolute() if isinstance(found, Path) else found)]
-        return self._submit(context, app, directory, more, is_resumed=True)
+        job = self._job(context, app, directory, model, more, accepted)
+        return self._submit(app, replace(job, is_resumed=True))
 
-    def _yes(self, accepted: bool) -> list[str]:
-        """A yes at this terminal holds over there, where nobody can be asked."""
-        return ["--accept-license"] if accepted or self.accept_license else []
-
-    def _submit(
+    def _job(
         self,
         context: click.Context,
         app: App,
         output: Path,
+        model: Reference,
         more: list[str],
-        *,
-        is_resumed: bool = False,
-    ) -> int:
+        accepted: bool,
+    ) -> Job:
         from xttsreg.training.slurm.job import Job
+
+        # A yes at this terminal holds over there, where nobody can be asked.
+        accepted = accepted or self.accept_license
+        yes = ["--accept-license"] if accepted else []
+        pull = self.pull.arguments(model, is_accepted=accepted) if self.pull else ()
+        arguments = ("train", *_again(context), *_common(app), *more, *yes)
+        return Job(arguments, output.absolute(), pull=pull)
+
+    def _submit(self, app: App, job: Job) -> int:
         from xttsreg.training.slurm.submit import submit
 
-        arguments = ("train", *_again(context), *_common(app), *more)
-        job = submit(Job(arguments, output.absolute(), is_resumed), self.keys)
-        if self.detach:
-            if self.as_json:
-                print_json(job.as_dict())
-            else:
-                say(f"run folder: {job.output}")
-                say(f"log: {job.log}")
-                click.echo(job.job_id)
-            return 0
-        if not app.quiet:
-            say(f"job {job.job_id}: submitted; its log is {job.log}")
-        return _follow(job, app)
+        done = submit(job, self.keys)
+        if not self.detach:
+            if not app.quiet:
+                say(f"job {done.job_id}: submitted; its log is {done.log}")
+            return _follow(done, app)
+        if self.as_json:
+            print_json(done.as_dict())
+        else:
+            say(f"run folder: {done.output}")
+            say(f"log: {done.log}")
+            click.echo(done.job_id)
+        return 0
+
+
+def _pinned(store: LayoutStore, name: Reference) -> Reference:
+    from xttsreg.stores.base import resolve
+
+    return Reference(name.name, name.tag, resolve(store, name).digest)
 
 
 def follow_job(job_id: str, app: App) -> int:
@@ -157,6 +206,8 @@ def _follow(job: Submitted, app: App) -> int:
             log=(job.log, _writer(sys.stderr)),
             on_state=on_state,
         )
+        if end.exit_code and end.node and not job.log.exists():
+            say(f"next:  it wrote nothing: does {end.node} see {job.log.parent}?")
     except KeyboardInterrupt:
         say(f"job {job.job_id}: no longer followed; it goes on")
         say(f"next:  xttsreg train --follow {job.job_id}, or scancel {job.job_id} to end it")

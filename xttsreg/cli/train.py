@@ -86,6 +86,7 @@ def train_command(
     processes: int | None,
     slurm: tuple[str, ...],
     detach: bool,
+    pull: str | None,
     follow: str | None,
     **options: Any,
 ) -> int | None:
@@ -97,7 +98,9 @@ def train_command(
     app = context.ensure_object(App)
     if follow is not None:
         return follow_job(follow, app)
-    cluster = Cluster.of(slurm, detach=detach, as_json=as_json, accept_license=accept_license)
+    cluster = Cluster.of(
+        slurm, pull=pull, detach=detach, as_json=as_json, accept_license=accept_license
+    )
     chosen = {**options, "overrides": _pairs(overrides)}
     if workers is not None:
         chosen["workers"] = workers
@@ -128,7 +131,7 @@ def train_command(
     reference, voice = _reference(str(model), app), _voice(str(name))
     if cluster is None:
         _leave_network(app)
-    store = app.store(create=shared is not None)
+    store = app.store(create=bool(shared or pull))
     source = find_dataset(store, chosen["dataset"])
     request = Request(
         model=reference,
@@ -141,7 +144,7 @@ def train_command(
         shared=LayoutStore.open_existing(shared) if shared else None,
     )
     if cluster:
-        return cluster.begin(context, app, request)
+        return cluster.begin(context, app, store, request)
     done = finetune(
         store, app.catalog(), request,
         ask=app.ask(accept_license), progress=app.progress(), on_event=_tell(app),
@@ -164,7 +167,7 @@ def _resume(app: App, run: str, given: dict[str, Any], accept_license: bool) -> 
 
     directory, given = _found(app, run, given)
     return resume(
-        app.store(), app.catalog(), directory, given,
+        app.store(create="shared" in given), app.catalog(), directory, given,
         ask=app.ask(accept_license), progress=app.progress(), on_event=_tell(app),
     )  # fmt: skip
 

@@ -206,26 +206,25 @@ def _train(
 def ready(
     store: LayoutStore, catalog: Catalog, request: Request, ask: licensing.Ask
 ) -> tuple[lineage.Base, preflight.Subject, bool]:
-    """The base, where it is, and whether its terms were accepted just now.
+    """The base, where it is, and whether its terms were accepted, here and now or before.
 
     Raises:
         XttsregError: as `finetune`.
     """
     source = request.shared or store
     entry, base = lineage.load_base(source, request.model)
-    _require_writable(store)
+    require_writable(store)
     _require_trainable(base)
     require_training()
     if request.speaker_wav:
         check_reference(request.speaker_wav)
     terms = licensing.terms_for(base.reference.tagged, base.manifest, catalog)
-    is_known = licensing.find_acceptance(source, entry, base.manifest) is not None
     acceptance = licensing.obtain(source, entry, base.manifest, terms, ask)
     if acceptance and source.is_writable():
         licensing.record(source, entry, base.manifest, acceptance)
     base = replace(base, acceptance=acceptance or base.acceptance)
     subject = preflight.Subject(source, base.reference, entry, base.manifest)
-    return base, subject, acceptance is not None and not is_known
+    return base, subject, acceptance is not None
 
 
 @contextmanager
@@ -265,7 +264,12 @@ def require_free(store: LayoutStore, voice: Reference) -> None:
         raise AlreadyExists(f"{voice.tagged}: exists already", hint=f"--name {free.tagged} is free")
 
 
-def _require_writable(store: LayoutStore) -> None:
+def require_writable(store: LayoutStore) -> None:
+    """Make sure that the voice will have a place.
+
+    Raises:
+        ReadOnlyMedia: the store cannot be written to.
+    """
     if not store.is_writable():
         raise ReadOnlyMedia(
             f"{store.root}: is read-only, so the voice could not be registered in the end",

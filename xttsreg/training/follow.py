@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -33,6 +34,8 @@ def main() -> None:
     Raises:
         Exception: whatever ended it, after it has been left for the leader.
     """
+    # Slurm sends it to every process of a job. The leader stops after the step, for all.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_leader, daemon=True).start()
     output = Path(job["output"])

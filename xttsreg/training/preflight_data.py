@@ -55,14 +55,14 @@ def examine_dataset(
         return found + guarded("metadata", lambda: _without_tts(options))
 
 
-def require_dataset(place: Path, name: str, options: TrainOptions, subject: Subject) -> None:
+def require_dataset(place: Path, name: str, options: TrainOptions, subject: Subject | None) -> None:
     """Check a dataset as a run does before its first step.
 
     Args:
         place: The store's directory.
         name: The dataset: a directory, or its name in the store.
         options: How to read it.
-        subject: The weight set whose tokenizer the texts must fit.
+        subject: The weight set whose tokenizer the texts must fit; None to leave that out.
 
     Raises:
         XttsregError: the first thing that is wrong.

@@ -14,14 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from xttsreg.catalog import Catalog
-from xttsreg.errors import AlreadyExists
+from xttsreg.errors import AlreadyExists, NotFoundError
 from xttsreg.ops.licensing import Ask
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.training import preflight, preflight_data, runs
 from xttsreg.training.corpus import Corpus, open_corpus
 from xttsreg.training.environment import prepare_environment, require_training
-from xttsreg.training.finetune import corpus_again, ready, request_again, require_free
+from xttsreg.training.finetune import (
+    corpus_again,
+    ready,
+    request_again,
+    require_free,
+    require_writable,
+)
 from xttsreg.training.request import Request
 
 
@@ -31,6 +37,7 @@ def rehearse(
     request: Request,
     *,
     ask: Ask,
+    is_pulled: bool = False,
     progress: Progress = QUIET,
 ) -> bool:
     """Check a new run.
@@ -40,10 +47,12 @@ def rehearse(
         catalog: The same.
         request: With ``output``.
         ask: For a yes to the terms.
+        is_pulled: The model comes to the machine that trains; what needs it here is left out if it
+            is not here.
         progress: Watches.
 
     Returns:
-        Whether the terms were accepted just now.
+        Whether the terms are accepted.
 
     Raises:
         XttsregError: as `finetune`.
@@ -56,7 +65,7 @@ def rehearse(
         )
     source = request.dataset or request.options.dataset
     corpus = open_corpus(store, source, request.output, progress)
-    return _rehearse(store, catalog, request, corpus, ask, progress)
+    return _rehearse(store, catalog, request, corpus, ask, is_pulled, progress)
 
 
 def rehearse_resume(
@@ -66,14 +75,15 @@ def rehearse_resume(
     given: Mapping[str, Any],
     *,
     ask: Ask,
+    is_pulled: bool = False,
     progress: Progress = QUIET,
 ) -> bool:
-    """Check a run that is to go on. Arguments and errors as `finetune.resume`."""
+    """Check a run that is to go on. As `rehearse` and `finetune.resume`."""
     require_training()
     with runs.run_lock(directory):
         request, origin = request_again(directory, given)
         corpus = corpus_again(store, request, origin, given, progress)
-        return _rehearse(store, catalog, request, corpus, ask, progress)
+        return _rehearse(store, catalog, request, corpus, ask, is_pulled, progress)
 
 
 def _rehearse(
@@ -82,20 +92,29 @@ def _rehearse(
     request: Request,
     corpus: Corpus,
     ask: Ask,
+    is_pulled: bool,
     progress: Progress,
 ) -> bool:
-    _, subject, is_new = ready(store, catalog, request, ask)
+    require_writable(store)
+    require_training()
+    subject, is_accepted = None, False
+    try:
+        _, subject, is_accepted = ready(store, catalog, request, ask)
+    except NotFoundError:
+        if not is_pulled:
+            raise
     assert request.output is not None
-    options = replace(request.options, device="cpu")  # the GPU here is not the run's
+    options = replace(request.options, device="cpu", gpus="")  # GPUs here are not the run's
     name = str(corpus.reference or corpus.directory)
     with _same_environment():
         prepare_environment("cpu")
-        preflight.before_run(
-            subject, options, request.output, progress.note,
-            more_bytes=corpus.copied_bytes(store, request.output),
-        )  # fmt: skip
+        if subject is not None:
+            preflight.before_run(
+                subject, options, request.output, progress.note,
+                more_bytes=corpus.copied_bytes(store, request.output),
+            )  # fmt: skip
         preflight_data.require_dataset(store.root, name, options, subject)
-    return is_new
+    return is_accepted
 
 
 @contextmanager

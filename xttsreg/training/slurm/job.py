@@ -17,13 +17,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xttsreg.errors import InvalidModel
+from xttsreg.errors import InvalidModel, XttsregError
 from xttsreg.training.run import DATASET_NAME, VIEW_NAME
 from xttsreg.training.runs import METRICS_NAME, RECORD_NAME, read_record
+from xttsreg.training.slurm.pulling import node_store
 from xttsreg.training.slurm.queue import show
 
 _STOPPED = (130, 128 + signal.SIGTERM)  # after saving; before there was anything to save
@@ -34,17 +35,21 @@ class Job:
     """A training run, as submitit carries it to the node.
 
     Attributes:
-        arguments: Of ``xttsreg``: everything but ``--resume`` for a run that has begun.
+        arguments: Of ``xttsreg``.
         output: The run's folder.
+        fresh: More arguments for a run that has not begun; it knows them afterwards.
+        pull: Arguments that bring the model to the node first; empty if it is on a shared disk.
         is_resumed: The user goes on with a run.
         idle: How often in a row the job was stopped before it had done a step.
     """
 
     arguments: tuple[str, ...]
     output: Path
+    fresh: tuple[str, ...] = ()
+    pull: tuple[str, ...] = ()
     is_resumed: bool = False
     idle: int = 0
-    _child: Any = field(default=None, repr=False)
+    _child: int = 0
     _began_at: int = 0
     _was_told: bool = False
 
@@ -54,21 +59,43 @@ class Job:
         if again and not self.is_resumed and _is_registered(self.output):
             _say("the voice is registered: nothing is left to do")
             return 0
-        arguments = list(self.arguments)
-        if not self.is_resumed:
-            if (self.output / RECORD_NAME).is_file():
-                arguments += ["--resume", str(self.output)]
-            else:
-                _clear(self.output)
         signal.signal(signal.SIGTERM, self._on_term)
         self._began_at = _progress(self.output)
-        self._child = subprocess.Popen([sys.executable, "-m", "xttsreg", *arguments])
-        code = self._end()
+        code, source = self._pull()
+        code = code or self._run([*self.arguments, *source, *self._resumption()])
         if code in _STOPPED and self._was_told:
             _requeue_if_preempted()
         if code:
             raise SystemExit(code)
         return 0
+
+    def _pull(self) -> tuple[int, list[str]]:
+        if not self.pull:
+            return 0, []
+        try:
+            store = str(node_store())
+        except XttsregError as error:
+            _say(f"{error.message}: {error.hint}")
+            return error.exit_code, []
+        # Data is what the training says.
+        return self._run([*self.pull, "--store", store], sys.stderr), ["--from", store]
+
+    def _resumption(self) -> list[str]:
+        if self.is_resumed:
+            return []  # which the arguments say
+        if (self.output / RECORD_NAME).is_file():
+            return ["--resume", str(self.output)]
+        _clear(self.output)
+        return [*self.fresh]
+
+    def _run(self, arguments: list[str], output: Any = None) -> int:
+        if self._was_told:
+            return 128 + signal.SIGTERM
+        process = subprocess.Popen([sys.executable, "-m", "xttsreg", *arguments], stdout=output)
+        self._child = process.pid
+        code = self._end()
+        self._child = 0
+        return code
 
     def checkpoint(self) -> Any:
         """Have the run saved; submitit calls this on Slurm's signal, then requeues the job.
@@ -78,10 +105,9 @@ class Job:
         """
         from submitit.core.utils import DelayedSubmission
 
-        _say("the time is nearly up: saving")
-        if self._child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._child.pid, signal.SIGTERM)
+        _say("the time is nearly up")
+        if self._child:
+            os.kill(self._child, signal.SIGTERM)
             code = self._end()
             if code not in _STOPPED:  # it was at its end anyway
                 raise SystemExit(code)
@@ -89,15 +115,14 @@ class Job:
         if idle > 1:
             _say("not in the queue again: there was no time for a single step, twice in a row")
             raise SystemExit(1)
-        _say("saved; the job goes into the queue again")
-        return DelayedSubmission(replace(self, idle=idle, _child=None, _was_told=False))
+        _say("the job goes into the queue again")
+        return DelayedSubmission(replace(self, idle=idle, _child=0, _was_told=False))
 
     def _end(self) -> int:
-        """Wait for the child, from a signal's handler as well: `Popen.wait` would block there."""
-        if self._child.returncode is None:
-            os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
-        code = int(self._child.wait())
-        return code if code >= 0 else 128 - code
+        """Wait for the child, which stays a zombie: a signal's handler may wait for it as well."""
+        end = os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOWAIT)
+        assert end is not None
+        return end.si_status if end.si_code == os.CLD_EXITED else 128 + end.si_status
 
     def _on_term(self, number: int, frame: object) -> None:
         self._was_told = True
@@ -109,7 +134,9 @@ def _requeue_if_preempted() -> None:
     With a grace time Slurm waits for the job to end, and would take that for its end for good.
     """
     job_id = os.environ["SLURM_JOB_ID"]
-    state = show(job_id)
+    state: dict[str, str] = {}
+    with contextlib.suppress(XttsregError):  # then Slurm decides
+        state = show(job_id)
     if state.get("JobState") == "RUNNING" and state.get("PreemptTime", "None") != "None":
         _say("preempted: the job goes into the queue again")
         subprocess.run(["scontrol", "requeue", job_id], check=False)
