@@ -83,7 +83,8 @@ def measure(root: Path, voices: int, rounds: int) -> tuple[list[str], Curves]:
     growing, made = Growing(root), 0
     lines = [f"{'voices':>6}{'folders MB':>12}{'store MB':>10}{'bundle MB':>11}{'1 more MB':>11}"
              f"{'verify s':>10}{'--no-cache':>12}{'sha256sum':>11}"]  # fmt: skip
-    curves: Curves = {"folders": [], "store": [], "bundle": [], "verify": [], "verify_all": []}
+    names = ("folders", "store", "bundle", "more", "verify", "verify_all")
+    curves: Curves = {name: [] for name in names}
     for count in [step for step in STEPS if step <= voices]:
         while made < count:
             made += 1
@@ -103,7 +104,7 @@ def measure(root: Path, voices: int, rounds: int) -> tuple[list[str], Curves]:
         lines.append(f"{count:6}{sizes_mb[0]:12.1f}{sizes_mb[1]:10.1f}{sizes_mb[2]:11.1f}"
                      f"{sizes_mb[3]:11.1f}{seconds[0]:10.2f}{seconds[1]:12.2f}"
                      f"{seconds[2]:11.2f}")  # fmt: skip
-        for name, value in zip(curves, (*sizes_mb[:3], *seconds[:2]), strict=True):
+        for name, value in zip(curves, (*sizes_mb, *seconds[:2]), strict=True):
             curves[name].append((count, value))
     return lines, curves
 

@@ -1,20 +1,23 @@
-"""One picture of all figures: bars against their limits, and what one more voice costs."""
+"""One picture of all figures: bars against their limits, and what one more voice costs.
+
+``python -m benchmarks.picture RESULTS.md`` draws it from what was kept beside that file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import Goal
-
-Curves = Mapping[str, Sequence[Sequence[float]]]
+from benchmarks.results import Curves, Goal, kept
 
 _GOOD, _BAD, _LINE = "#2f7d5b", "#c2542d", "#555555"
 _LABELS = {
     "folders": "folders with all files",
     "store": "store",
     "bundle": "bundle of all",
+    "more": "bundle --thin of one more",
     "verify": "verify, by its records",
     "verify_all": "verify --no-cache",
 }
@@ -33,7 +36,9 @@ def draw(goals: Sequence[Goal], curves: Curves, path: Path) -> Path:
         1, 3, figsize=(15, max(4.0, height)), width_ratios=(1.6, 1, 1), layout="constrained"
     )
     _bars(bars, goals)
-    _curve(sizes, curves, ("folders", "store", "bundle"), "MB, files of 1/200 of their size")
+    _curve(
+        sizes, curves, ("folders", "store", "bundle", "more"), "MB, files of 1/200 of their size"
+    )
     _curve(times, curves, ("verify", "verify_all"), "seconds")
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
@@ -65,3 +70,8 @@ def _curve(axes: Any, curves: Curves, names: Sequence[str], unit: str) -> None:
     axes.set_ylim(bottom=0)
     if curves:
         axes.legend(frameon=False)
+
+
+if __name__ == "__main__":
+    results_path = Path(sys.argv[1])
+    draw(*kept(results_path), results_path.with_suffix(".svg"))

@@ -6,11 +6,15 @@ import json
 import os
 import platform
 import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+Curves = Mapping[str, Sequence[Sequence[float]]]
+"""Name of a line to its points."""
 PATH = Path(__file__).with_name("RESULTS.md")
 HEAD = """\
 # Figures
@@ -63,7 +67,7 @@ class Section:
     command: str
     lines: Sequence[str]
     goals: Sequence[Goal] = ()
-    curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    curves: Curves = field(default_factory=dict)
 
 
 def record(section: Section, path: Path = PATH) -> None:
@@ -75,25 +79,29 @@ def record(section: Section, path: Path = PATH) -> None:
     when = f"{datetime.now(timezone.utc):%Y-%m-%d}, load average {os.getloadavg()[1]:.1f}"
     about = [f"`{section.command}`", "", f"{machine()}, {when}.", ""]
     put(section.title, [*about, "```", *section.lines, "```"], path)
-    kept = path.with_suffix(".json")
-    data = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    beside = path.with_suffix(".json")
+    data = json.loads(beside.read_text("utf-8")) if beside.exists() else {}
     goals = [asdict(goal) for goal in section.goals]
     data[section.title] = {"goals": goals, "curves": dict(section.curves)}
     lines = [f"{json.dumps(title)}: {json.dumps(one)}" for title, one in data.items()]
-    kept.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+    beside.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
     summarize(path)
 
 
 def summarize(path: Path = PATH) -> None:
     """Write the table of goals, and the picture, from what was kept of all sections."""
-    from benchmarks import picture
+    # In a process of its own: what is started from a large one counts as large.
+    subprocess.run([sys.executable, "-m", "benchmarks.picture", path], check=True)
+    goals, _ = kept(path)
+    head = f"![Measured against what was aimed at]({path.with_suffix('.svg').name})"
+    put("Goals", [head, "", *goal_lines(goals)], path)
 
+
+def kept(path: Path = PATH) -> tuple[list[Goal], Curves]:
+    """The goals and the curves of all sections."""
     data = json.loads(path.with_suffix(".json").read_text("utf-8"))
     goals = [Goal(**goal) for one in data.values() for goal in one["goals"]]
-    curves = {name: line for one in data.values() for name, line in one["curves"].items()}
-    drawn = picture.draw(goals, curves, path.with_suffix(".svg"))
-    head = f"![Measured against what was aimed at]({drawn.name})"
-    put("Goals", [head, "", *goal_lines(goals)], path)
+    return goals, {name: line for one in data.values() for name, line in one["curves"].items()}
 
 
 def put(title: str, body: Sequence[str], path: Path = PATH) -> None:
