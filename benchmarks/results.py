@@ -122,7 +122,9 @@ def goal_lines(goals: Sequence[Goal]) -> list[str]:
     for goal in goals:
         verdict = "met" if goal.is_met else f"**not met**: {goal.cause or 'cause not known'}"
         unit = f" {goal.unit}" if goal.unit else ""
-        lines.append(f"| {goal.what} | {goal.limit:.3g}{unit} | {goal.found:.3g}{unit} | {verdict} |")
+        lines.append(
+            f"| {goal.what} | {goal.limit:.3g}{unit} | {goal.found:.3g}{unit} | {verdict} |"
+        )
     return lines
 
 
