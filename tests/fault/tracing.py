@@ -148,7 +148,13 @@ def alike(point: Point, points: Sequence[Point]) -> Point:
         return one.call, re.sub(r"[0-9a-f]{32}|\d+", "N", one.text.partition(" = ")[0])
 
     near = sorted(points, key=lambda one: abs(one.number - point.number))
-    return next(one for one in near if shape(one) == shape(point))
+    return next((one for one in near if shape(one) == shape(point)), point)
+
+
+def was_struck(log: str, root: Path) -> bool:
+    """Whether an error was answered to a call on something below ``root``, and to no other."""
+    struck = [line for line in log.splitlines() if "(INJECTED)" in line]
+    return bool(struck) and str(root) in struck[0]
 
 
 def _changes(call: str, arguments: str, root: str) -> bool:
