@@ -236,6 +236,8 @@ def test_in_any_order(
     done = import_volumes(places, store)
     assert list(done.missing) == []
     assert same_store(store, origin)
+    modes = {path.stat().st_mode & 0o777 for path in (store.root / "blobs" / "sha256").iterdir()}
+    assert len(modes) == 1, "others may read a joined file as they may any other"
     assert verify(store, store.entries(), use_cache=False).problems == []
     assert [*leftovers(store), *(store.state / "arriving").rglob("*")] == []
 

@@ -15,7 +15,7 @@ def write_at(
     path: Path, offset_bytes: int, source: Readable, advance: Advance = no_advance
 ) -> None:
     """Write a part of a larger file at its place, durably; the rest may come in any order."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     with os.fdopen(descriptor, "r+b") as file:
         file.seek(offset_bytes)
         with contextlib.closing(EarlySync(file)) as early:
