@@ -60,7 +60,7 @@ def disk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
         if error.errno in _READ_ONLY:
             raise ReadOnlyMedia(
                 f"{error.filename or path}: {error.strerror}",
-                hint="give a place you may write to: -o for what a verb writes, else --store or XTTSREG_HOME",
+                hint="give a place you may write to, with -o, --store or XTTSREG_HOME",
             ) from error
         raise StoreError(f"{error.filename or path}: {error.strerror}") from error
 
