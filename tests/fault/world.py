@@ -95,7 +95,7 @@ def litter(store: LayoutStore) -> list[str]:
     for entry in store.entries():
         needed |= reachable(store, entry).keys()
     found = [f"blob {d.short}" for d in store.blob_digests() if d not in needed]
-    kept = {"lock", "names", *(f"verified/{d.hex}" for d in needed)}
+    kept = {"lock", "names", "listing", *(f"verified/{d.hex}" for d in needed)}
     for path in store.state.rglob("*"):
         relative = path.relative_to(store.state).as_posix()
         record = relative.startswith(_RECORDS) and not relative.endswith(".tmp")

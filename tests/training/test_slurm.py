@@ -78,7 +78,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
 
 def test_a_run_that_is_let_go_and_requeued_ends_as_one_voice(where: Path, slurm: Slurm) -> None:
     home = where / "home"
-    args = train(where, "me", "--epochs", 2, "--json", "--slurm", "partition=main,time=30")
+    args = train(where, "me", "--epochs", 8, "--json", "--slurm", "partition=main,time=30")
     with following(args, home, slurm) as process:
         lines = read_until(process, "step 1 ")
         assert "restored: 687 / 687 layers, values compared" in lines
@@ -91,13 +91,13 @@ def test_a_run_that_is_let_go_and_requeued_ends_as_one_voice(where: Path, slurm:
     with following(["train", "--follow", job], home, slurm) as process:
         read_until(process, "step 3 ")
         slurm.ask("scontrol", "requeue", job)  # as after a preemption
-        lines = read_until(process, "going on from checkpoint_")
+        lines = read_until(process, "going on from ")
         assert any("DUE TO JOB REQUEUE" in line for line in lines)
         done, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     voice = json.loads(done)
     assert voice["voice"] == "me:v1"
-    assert [step["step"] for step in voice["run"]["step_losses"]] == list(range(1, 11))
+    assert [step["step"] for step in voice["run"]["step_losses"]] == list(range(1, 41))
     record = json.loads(Path(voice["run"]["directory"], "run.json").read_text())
     assert len(record["resumed"]) == 1
     store = LayoutStore.open_existing(home / "store")
