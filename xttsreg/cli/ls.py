@@ -6,6 +6,7 @@ import click
 
 from xttsreg.cli.context import App, common_options, json_option, pass_app
 from xttsreg.cli.output import human_size, print_json, print_table
+from xttsreg.content.digest import Digest
 
 
 @click.command("ls")
@@ -27,7 +28,7 @@ def ls_command(app: App, as_json: bool) -> None:
             **row,
             "base": (row["base"] or "").partition("@")[0],
             "size": human_size(row["size_bytes"]),
-            "short": row["digest"][7:19],
+            "short": Digest(row["digest"]).short,
         }
         for row in rows
     ]

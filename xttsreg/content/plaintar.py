@@ -7,6 +7,7 @@ it fills the holes of sparse files, of which some bytes can stand for a terabyte
 from __future__ import annotations
 
 import tarfile
+from typing import IO
 
 MAX_HEADER_BYTES = 64 * 1024  # of a long name, or of extended attributes
 _EXTENDED = (
@@ -18,7 +19,7 @@ _EXTENDED = (
 class PlainMember(tarfile.TarInfo):
     """A member of an archive as we write them; for ``tarfile.open(..., tarinfo=PlainMember)``.
 
-    Extended attributes come later and can change what it is: ask `is_plain`.
+    Extended attributes come later and can change what it is: read it by `open_plain`.
     """
 
     @classmethod
@@ -35,6 +36,9 @@ class PlainMember(tarfile.TarInfo):
             raise tarfile.ReadError(f"a header of {info.size} bytes")
         return info
 
-    def is_plain(self) -> bool:
-        """Whether it is a regular file, as long as its header says."""
-        return self.isreg() and not self.issparse() and "size" not in self.pax_headers
+
+def open_plain(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | None:
+    """A member's bytes; None unless it is a regular file, as long as its header says."""
+    if not member.isreg() or member.issparse() or "size" in member.pax_headers:
+        return None
+    return archive.extractfile(member)

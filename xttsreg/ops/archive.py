@@ -25,7 +25,7 @@ from xttsreg.content.bundle import (
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import MANIFEST_TYPE
-from xttsreg.content.plaintar import PlainMember
+from xttsreg.content.plaintar import PlainMember, open_plain
 from xttsreg.content.stream import VerifyingReader
 from xttsreg.errors import BundleMismatch, InsufficientSpace, IntegrityError, InvalidInputError
 from xttsreg.ops.arriving import as_blob
@@ -204,8 +204,7 @@ Members = Iterator[tuple[tarfile.TarInfo, IO[bytes]]]
 
 def _members(tar: tarfile.TarFile, what: str) -> Members:
     for info in tar:
-        plain = isinstance(info, PlainMember) and info.is_plain()
-        file = tar.extractfile(info) if plain else None
+        file = open_plain(tar, info)
         if file is None:
             raise BundleMismatch(f"{what}: {info.name}: not a regular file", hint=_UNPACK)
         yield info, file

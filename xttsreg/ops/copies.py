@@ -11,7 +11,8 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from xttsreg.catalog import Catalog, WeightSet
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.manifest import Index
 from xttsreg.content.reference import Reference
-from xttsreg.content.stream import Advance, Readable
+from xttsreg.content.stream import Advance
 from xttsreg.errors import (
     IntegrityError,
     InvalidInputError,
@@ -96,13 +97,12 @@ class DirectoryCopy:
         for path in self._candidates(blob):
             if path.resolve() == store.blob_path(blob.digest).resolve():
                 continue
-            with contextlib.suppress(IntegrityError), store.writing():
-                publish = store.stage_file(blob, path, advance)
-                give_way(store.blob_path(blob.digest))
-                publish()
+            if _take(store, blob, partial(store.stage_file, blob, path, advance)):
                 return True
         parts = sorted((self._root / "parts" / "sha256").glob(f"{blob.digest.hex}.*"))
-        return bool(parts) and _stage(store, blob, Joined(parts), advance)
+        return bool(parts) and _take(
+            store, blob, partial(store.stage, blob, Joined(parts), advance)
+        )
 
     def _candidates(self, blob: Descriptor) -> Iterator[Path]:
         path = self._root / "blobs" / "sha256" / blob.digest.hex
@@ -117,9 +117,9 @@ class DirectoryCopy:
         return None
 
 
-def _stage(store: LayoutStore, blob: Descriptor, source: Readable, advance: Advance) -> bool:
+def _take(store: LayoutStore, blob: Descriptor, stage: Callable[[], Callable[[], None]]) -> bool:
     with contextlib.suppress(IntegrityError), store.writing():
-        publish = store.stage(blob, source, advance)
+        publish = stage()
         give_way(store.blob_path(blob.digest))
         publish()
         return True

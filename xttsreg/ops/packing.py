@@ -9,7 +9,7 @@ from pathlib import Path
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.packs import END, MAX_FILES, File, header, padding
 from xttsreg.content.paths import check_relative_path
-from xttsreg.content.plaintar import PlainMember
+from xttsreg.content.plaintar import PlainMember, open_plain
 from xttsreg.content.stream import CHUNK_BYTES, Advance, Readable, VerifyingReader
 from xttsreg.errors import IntegrityError, InvalidDataset
 from xttsreg.stores.durable import disk_errors
@@ -85,8 +85,7 @@ def unpack(raw: Readable, layer: Descriptor, directory: Path, advance: Advance) 
 
 
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, directory: Path, what: str) -> None:
-    plain = isinstance(member, PlainMember) and member.is_plain()
-    source = archive.extractfile(member) if plain else None
+    source = open_plain(archive, member)
     if source is None:
         raise IntegrityError(f"{what}: {member.name[:200]!r} is no regular file")
     target = directory / check_relative_path(member.name)
