@@ -152,7 +152,7 @@ rank, port = int(sys.argv[1]), int(sys.argv[2])
 from torch.distributed import TCPStore
 store = TCPStore("127.0.0.1", port, is_master=rank == 0, wait_for_workers=False)
 team.local_only()
-team._BUCKET_ELEMENTS = 5
+team._BUCKET_BYTES = 20
 member = team.Member(rank, 2)
 member.connect(store)
 torch.manual_seed(0)

@@ -235,13 +235,9 @@ def _reference(model: str, app: App) -> Reference:
 
 
 def _processes(given: int | None, gpus: str) -> int:
-    """One process for each GPU; another number is a slip."""
-    named = len(gpus.split(",")) if gpus else 0
-    if given is not None and named and given != named:
-        raise InvalidInputError(
-            f"--processes {given}: --gpus {gpus} are {named}", hint="leave --processes out"
-        )
-    return given if given is not None else max(1, named)
+    """One for each GPU; another number is a slip, which `TrainOptions` tells."""
+    named = len(gpus.split(",")) if gpus else 1
+    return named if given is None else given
 
 
 def _pairs(overrides: tuple[str, ...]) -> dict[str, str]:

@@ -195,6 +195,12 @@ def sole(value: Any) -> Any:
     return value[0] if isinstance(value, list) else value
 
 
+def parameters(trainer: Any) -> list[Any]:
+    """Return what a ``trainer.Trainer`` trains, in its optimizer's order."""
+    groups = sole(trainer.optimizer).param_groups
+    return [parameter for group in groups for parameter in group["params"]]
+
+
 def train_loader(trainer: Any) -> Any:
     """Have a ``trainer.Trainer`` make the data loader that it makes in its first epoch."""
     if hasattr(trainer, "training_assets"):

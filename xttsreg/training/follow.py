@@ -49,8 +49,7 @@ def main() -> None:
 
 
 def _follow(job: dict[str, Any], output: Path) -> None:
-    stored = job["options"]
-    options = TrainOptions(**{**stored, "dataset": Path(stored["dataset"])})
+    options = TrainOptions.from_dict(job["options"])
     prepare_environment(options.device)
     with quiet(output / LOG_NAME), offline_guard() as guard:
         check_device(options)

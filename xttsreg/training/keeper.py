@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from xttsreg.training.engine import sole, train_loader
+from xttsreg.training.engine import parameters, sole, train_loader
 from xttsreg.training.metrics import Recorder
 from xttsreg.training.position import (
     Generators,
@@ -116,7 +116,7 @@ class Keeper:
             trainer.scaler.load_state_dict(content["scaler"])
         if sole(trainer.scheduler) is not None:
             sole(trainer.scheduler).load_state_dict(extra["scheduler"])
-        for number, parameter in enumerate(self._parameters()):
+        for number, parameter in enumerate(parameters(trainer)):
             if number in extra["gradients"]:
                 parameter.grad = extra["gradients"][number].to(parameter.device, copy=True)
         if (self._directory / BEST_NAME).is_file():  # else the next one is the best there is
@@ -299,9 +299,5 @@ class Keeper:
 
     def _gradients(self) -> dict[int, Any]:
         """Return the gradients accumulated since the last update, by number of the parameter."""
-        parameters = enumerate(self._parameters())
-        return {number: p.grad for number, p in parameters if p.grad is not None}
-
-    def _parameters(self) -> list[Any]:
-        groups = sole(self._trainer.optimizer).param_groups
-        return [parameter for group in groups for parameter in group["params"]]
+        numbered = enumerate(parameters(self._trainer))
+        return {number: p.grad for number, p in numbered if p.grad is not None}

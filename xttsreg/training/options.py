@@ -95,9 +95,22 @@ class TrainOptions:
                 f"--gpus {self.gpus} and --device cpu", hint="on a CPU, give --processes N"
             )
         if names and len(names) != self.processes:
-            raise InvalidInputError(f"{self.processes} processes on GPUs {self.gpus}")
+            raise InvalidInputError(
+                f"--processes {self.processes}: --gpus {self.gpus} are {len(names)}",
+                hint="leave --processes out",
+            )
         if self.device not in DEVICES:
             raise InvalidInputError(f"device {self.device!r}: choose one of {', '.join(DEVICES)}")
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> TrainOptions:
+        """Return the options that `as_dict` has given.
+
+        Raises:
+            KeyError, TypeError: these are no options.
+            InvalidInputError: a value out of its range.
+        """
+        return cls(**{**stored, "dataset": Path(stored["dataset"])})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options as JSON types."""

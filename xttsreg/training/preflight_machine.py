@@ -28,9 +28,8 @@ def examine_machine(options: TrainOptions | None = None) -> list[Check]:
     checks = list(check_training())
     if checks[-1].level != "ok":
         return checks
-    prepare_environment(
-        device, options.gpus if options else ""
-    )  # before anything of TTS is imported
+    gpus = options.gpus if options else ""
+    prepare_environment(device, gpus)  # before anything of TTS is imported
     checks += guarded("packages", check_pins)
     importing = guarded("TTS", check_import)
     checks += importing

@@ -118,7 +118,7 @@ def read_options(run: Run, given: Mapping[str, Any]) -> TrainOptions:
     """
     stored, origin = run.record.get("options") or {}, run.record.get("origin") or {}
     try:
-        options = TrainOptions(**{**stored, "dataset": Path(stored["dataset"])})
+        options = TrainOptions.from_dict(stored)
     except (TypeError, KeyError) as error:
         raise InvalidModel(f"{run.directory / RECORD_NAME}: has no options ({error!r})") from error
     for key, value in given.items():

@@ -14,14 +14,14 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from xttsreg.errors import XttsregError
+from xttsreg.training.engine import parameters
 
-_BUCKET_ELEMENTS = 16_000_000  # 64 MB of float32 at a time, not a second copy of the model
+_BUCKET_BYTES = 64_000_000  # at a time: not a second copy of the model
 PATIENCE = timedelta(days=1)  # an evaluation is waited for; a process that died is noticed at once
 BEGIN = "begin"
 """Key under which the leader names the checkpoint when all are ready."""
@@ -120,13 +120,10 @@ class Member(Team):
         self._averaged = True
         import torch
         import torch.distributed as dist
-        from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+        from torch._utils import _flatten_dense_tensors, _take_tensors, _unflatten_dense_tensors
 
-        from xttsreg.training.engine import sole
-
-        groups = sole(trainer.optimizer).param_groups
-        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-        for bucket in _buckets(gradients):
+        gradients = [p.grad for p in parameters(trainer) if p.grad is not None]
+        for bucket in _take_tensors(gradients, _BUCKET_BYTES):
             flat = _flatten_dense_tensors(bucket)
             dist.all_reduce(flat, group=self._gradients)
             flat.div_(self.size)
@@ -137,11 +134,7 @@ class Member(Team):
         import torch
         import torch.distributed as dist
 
-        from xttsreg.training.engine import sole
-
-        groups = sole(trainer.optimizer).param_groups
-        own = [p.detach().double().sum().cpu() for group in groups for p in group["params"]]
-        sums = torch.stack(own)
+        sums = torch.stack([p.detach().double().sum().cpu() for p in parameters(trainer)])
         least, most = sums.clone(), sums.clone()
         dist.all_reduce(least, op=dist.ReduceOp.MIN)
         dist.all_reduce(most, op=dist.ReduceOp.MAX)
@@ -160,17 +153,6 @@ class Member(Team):
         values = torch.tensor([float(losses[name]) for name in names], dtype=torch.float64)
         dist.all_reduce(values)
         return {**losses, **dict(zip(names, (values / self.size).tolist(), strict=True))}
-
-
-def _buckets(tensors: list[Any]) -> Iterator[list[Any]]:
-    bucket: list[Any] = []
-    for tensor in tensors:
-        if bucket and sum(t.numel() for t in bucket) + tensor.numel() > _BUCKET_ELEMENTS:
-            yield bucket
-            bucket = []
-        bucket.append(tensor)
-    if bucket:
-        yield bucket
 
 
 def local_only() -> None:
