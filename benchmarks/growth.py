@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks.alone import alone
 from benchmarks.race import XTTSREG, Lane, gone, quietly, race
 from benchmarks.results import Section
 from xttsreg.content.artifacts import BASE
@@ -129,14 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--voices", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--directory", type=Path)
-    parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
-    given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="xttsreg-growth-") as scratch:
-        section = run((given.directory or Path(scratch)).absolute(), given.voices, given.rounds)
-    print("\n".join(section.lines))
-    if given.record:
-        results.record(section)
+    alone(parser, lambda given, place: run(place, given.voices, given.rounds), arguments)
 
 
 if __name__ == "__main__":

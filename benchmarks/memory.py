@@ -8,11 +8,10 @@ disk; its peak with the full set is among the figures of `benchmarks.transfer`.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks.alone import alone
 from benchmarks.race import XTTSREG, gone, timed
 from benchmarks.results import Goal, Section
 from xttsreg.content.modelpack import CONFIG_TYPE, ModelInfo, build_model, file_layer
@@ -61,14 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", type=int, default=50)
-    parser.add_argument("--directory", type=Path)
-    parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
-    given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="xttsreg-memory-") as scratch:
-        section = run((given.directory or Path(scratch)).absolute(), given.gigabytes)
-    print("\n".join(section.lines))
-    if given.record:
-        results.record(section)
+    alone(parser, lambda given, place: run(place, given.gigabytes), arguments)
 
 
 if __name__ == "__main__":

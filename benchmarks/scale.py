@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks.alone import alone
 from benchmarks.race import XTTSREG, Lane, race
 from benchmarks.results import Goal, Section
 from benchmarks.serving import free_port, running
@@ -133,14 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--voices", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--directory", type=Path)
-    parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        section = run(options.directory or Path(scratch), options.voices, options.rounds)
-    print("\n".join(section.lines))
-    if options.record:
-        results.record(section)
+    alone(parser, lambda given, place: run(place, given.voices, given.rounds), arguments)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import peers, results
+from benchmarks import peers
+from benchmarks.alone import alone
 from benchmarks.results import Section
 from xttsreg.content.modelpack import CONFIG_TYPE, ModelInfo, build_model, file_layer
 from xttsreg.content.stream import digest_stream
@@ -180,17 +180,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--directory", type=Path)
-    parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="xttsreg-bench-") as scratch:
-        directory = (options.directory or Path(scratch)).absolute()
-        peers.find(directory, install=options.record)
-        section = run(directory, options.rounds)
-    if section:
-        print("\n".join(section.lines))
-        if options.record:
-            results.record(section)
+
+    def measure(given: argparse.Namespace, directory: Path) -> Section | None:
+        peers.find(directory, install=given.record)
+        return run(directory, given.rounds)
+
+    alone(parser, measure, arguments)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import results
+from benchmarks.alone import alone
 from benchmarks.race import XTTSREG, Lane, quietly, race, table
 from benchmarks.results import Goal, Section
 
@@ -44,14 +43,7 @@ def run(directory: Path, rounds: int = ROUNDS) -> Section:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--record", action="store_true", help="Write the figures to RESULTS.md.")
-    given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        section = run(Path(scratch))
-    print("\n".join(section.lines))
-    if given.record:
-        results.record(section)
+    alone(argparse.ArgumentParser(description=__doc__), lambda _, place: run(place), arguments)
 
 
 if __name__ == "__main__":

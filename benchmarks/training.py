@@ -21,14 +21,13 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results
+from benchmarks.alone import alone
 from benchmarks.race import XTTSREG, quietly
 from benchmarks.results import Goal, Section
 from benchmarks.stock import tell
@@ -212,25 +211,16 @@ def going_on(whole: Events, resumed: Events) -> list[str]:
     ]
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, run, print."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["--ours"]:  # a process of `start`
+        ours(*map(Path, given[1:4]), given[4])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
     parser.add_argument("--size", choices=("tiny", "full"), default="tiny")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--directory", type=Path, help="keeps the weight set for the next time")
-    parser.add_argument("--record", action="store_true", help="write it into RESULTS.md")
-    parser.add_argument("--ours", nargs=4, help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
-    if given.ours:
-        ours(*map(Path, given.ours[:3]), given.ours[3])
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        directory = given.directory or Path(scratch)
-        directory.mkdir(parents=True, exist_ok=True)
-        section = run(directory.absolute(), given.size, given.rounds)
-    print("\n".join(section.lines))
-    if given.record:
-        results.record(section)
+    alone(parser, lambda given, place: run(place, given.size, given.rounds), arguments)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import peers, results
+from benchmarks import peers
+from benchmarks.alone import alone
 from benchmarks.race import XTTSREG, Lane, Times, evict, gone, own_mb, quietly, race, table
 from benchmarks.results import Goal, Section
 
@@ -317,17 +317,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transfer")
     parser.add_argument("--size", choices=("small", "tiny", "full"), default="full")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--directory", type=Path, help="keeps the files for the next time")
-    parser.add_argument("--record", action="store_true", help="write it into RESULTS.md")
-    given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        directory = (given.directory or Path(scratch)).absolute()
-        directory.mkdir(parents=True, exist_ok=True)
+
+    def measure(given: argparse.Namespace, directory: Path) -> Section:
         peers.find(directory, install=given.record)
-        section = run(directory, given.size, given.rounds)
-    print("\n".join([*section.lines, "", *results.goal_lines(section.goals)]))
-    if given.record:
-        results.record(section)
+        return run(directory, given.size, given.rounds)
+
+    alone(parser, measure, arguments)
 
 
 if __name__ == "__main__":
