@@ -27,6 +27,7 @@ def alone(
     parser.add_argument("--record", action="store_true", help="write it into RESULTS.md")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="xttsreg-bench-") as scratch:
+        Path(scratch).chmod(0o755)  # nginx that root has started reads as somebody else
         directory = (given.directory or Path(scratch)).absolute()
         directory.mkdir(parents=True, exist_ok=True)
         section = measure(given, directory)
