@@ -58,7 +58,7 @@ check: $(TRAIN)/.check  ## Run ruff and mypy --strict; count the packages that c
 	$(TRAIN)/bin/ruff format --check .
 	$(TRAIN)/bin/ruff check .
 	$(TRAIN)/bin/mypy
-	@PYTHONPATH=tests $(TRAIN)/bin/python -m support.dependencies
+	@$(TRAIN)/bin/python tests/support/dependencies.py
 
 audit:  ## Ask PyPI which pinned packages have known vulnerabilities (needs the network)
 	$(PYTHON) -m venv .venv/audit

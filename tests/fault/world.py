@@ -22,7 +22,8 @@ from xttsreg.errors import IntegrityError, InvalidManifest, XttsregError
 from xttsreg.ops.reading import read_volume
 from xttsreg.ops.verify import verify
 from xttsreg.stores.base import reachable
-from xttsreg.stores.layout import STATE_DIRECTORY, LayoutStore
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.names import STATE_DIRECTORY
 
 _RECORDS = (
     "verified/",

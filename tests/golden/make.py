@@ -23,20 +23,18 @@ from xttsreg.catalog import Catalog
 from xttsreg.content.bundle import Bundle
 from xttsreg.content.digest import Digest
 from xttsreg.content.environment import (
-    CONFIG_TYPE,
-    LOCK_TYPE,
     WHEEL_TYPE,
     EnvironmentConfig,
     Wheel,
-    build_environment,
 )
-from xttsreg.content.manifest import MANIFEST_TYPE, Manifest
+from xttsreg.content.manifest import Manifest
 from xttsreg.content.reference import Reference
 from xttsreg.ops import globals as allowances
 from xttsreg.ops import licensing
 from xttsreg.ops.add import add
 from xttsreg.ops.bundle import Media, bundle
 from xttsreg.ops.datasets import add_dataset
+from xttsreg.ops.environment.make import put_environment
 from xttsreg.ops.inventory import take_inventory
 from xttsreg.ops.lineage import Lineage, load_base, register_voice
 from xttsreg.stores.base import read_manifest
@@ -105,16 +103,12 @@ def _make_environment(store: LayoutStore) -> None:
         info = zipfile.ZipInfo("golden-1.dist-info/METADATA")
         archive.writestr(info, "Metadata-Version: 2.1\nName: golden\nVersion: 1\nLicense: MIT\n")
     wheel, lock = file.getvalue(), b"golden==1\n"
-    config, manifest = build_environment(
-        EnvironmentConfig(python="3.11", platform="manylinux_2_17_x86_64"), lock,
+    store.put_bytes(WHEEL_TYPE, wheel)
+    entry = put_environment(
+        store, EnvironmentConfig(python="3.11", platform="manylinux_2_17_x86_64"), lock,
         [Wheel("golden-1-py3-none-any.whl", Digest.of(wheel), len(wheel))],
     )  # fmt: skip
-    for media_type, data in (
-        (WHEEL_TYPE, wheel), (LOCK_TYPE, lock), (CONFIG_TYPE, config),
-        (MANIFEST_TYPE, manifest.to_bytes()),
-    ):  # fmt: skip
-        store.put_bytes(media_type, data)
-    store.tag(ENVIRONMENT, manifest.describe())
+    store.tag(ENVIRONMENT, entry)
 
 
 def named(draft: Bundle, *, latest: Bundle | None) -> Bundle:

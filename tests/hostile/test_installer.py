@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import filled_store, make_small_set, tree
+from support import filled_store, make_small_set, small_wheel, tree
 
 from hostile.forge import FILE_PATH, Forger
 from xttsreg.content.digest import Digest
 from xttsreg.content.environment import (
-    CONFIG_TYPE,
-    LOCK_TYPE,
     WHEEL_TYPE,
     EnvironmentConfig,
     Wheel,
-    build_environment,
 )
-from xttsreg.content.manifest import MANIFEST_TYPE
 from xttsreg.ops.bundle import bundle
-
-
-def _wheel(name: str) -> bytes:
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        archive.writestr(f"{name}-1.dist-info/METADATA", f"Name: {name}\nVersion: 1\n")
-    return data.getvalue()
-
+from xttsreg.ops.environment.make import put_environment
 
 DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 
@@ -45,17 +32,14 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = filled_store(root / "store", make_small_set(root / "w", model_pth=3000, dvae_pth=500))
     python = "{}.{}".format(*sys.version_info[:2])
     platform = f"manylinux_2_17_{os.uname().machine}"
-    wheels = {f"{name}-1-py3-none-any.whl": _wheel(name) for name in ("pip", "xttsreg")}
-    config, manifest = build_environment(
-        EnvironmentConfig(python=python, platform=platform), b"lock",
+    wheels = {f"{name}-1-py3-none-any.whl": small_wheel(name) for name in ("pip", "xttsreg")}
+    for data in wheels.values():
+        store.put_bytes(WHEEL_TYPE, data)
+    entry = put_environment(
+        store, EnvironmentConfig(python=python, platform=platform), b"lock",
         [Wheel(file, Digest.of(data), len(data)) for file, data in wheels.items()],
     )  # fmt: skip
-    for kind, data in (
-        *((WHEEL_TYPE, data) for data in wheels.values()),
-        (LOCK_TYPE, b"lock"), (CONFIG_TYPE, config), (MANIFEST_TYPE, manifest.to_bytes()),
-    ):  # fmt: skip
-        store.put_bytes(kind, data)
-    store.tag("environment:core", manifest.describe())
+    store.tag("environment:core", entry)
     bundle(store, {"environment:core": store.tags()["environment:core"]}, root / "stick")
     return root / "stick"
 

@@ -26,6 +26,7 @@ from support import (
     filled_store,
     make_small_set,
     run_cli,
+    sha256_of,
 )
 from support.registry import Registry, needs_registry
 from support.serving import Served
@@ -45,10 +46,6 @@ from xttsreg.stores.layout import LayoutStore
 
 BIG_BYTES = 12_000_000
 pytest.importorskip("aiohttp")
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +75,7 @@ def served(place: Path) -> Iterator[Served]:
 
 
 def test_a_large_file_as_the_hub_sends_it(served: Served, place: Path) -> None:
-    path, digest = f"/{REPO}/resolve/main/model.pth", sha256(place / "weights" / "model.pth")
+    path, digest = f"/{REPO}/resolve/main/model.pth", sha256_of(place / "weights" / "model.pth")
     head, got = served.head(path), served.get(path)
     assert (head.status, head.body, got.status) == (200, b"", 200)
     assert hashlib.sha256(got.body).hexdigest() == digest
@@ -125,7 +122,7 @@ def test_info_and_tree(served: Served, place: Path) -> None:
     info = served.get("/api/models/own/revision/v1?blobs=true").json
     assert {s["rfilename"]: s["size"] for s in info["siblings"]} == files
     model = next(s for s in info["siblings"] if s["rfilename"] == "model.pth")
-    assert model["lfs"]["sha256"] == sha256(place / "weights" / "model.pth")
+    assert model["lfs"]["sha256"] == sha256_of(place / "weights" / "model.pth")
     flat = served.get("/api/datasets/team/corpus/tree/v1").json
     assert [(e["type"], e["path"]) for e in flat] == [
         ("file", "metadata.csv"),
@@ -166,7 +163,7 @@ def test_curl_goes_on_where_it_stopped(served: Served, place: Path, tmp_path: Pa
     target.write_bytes((place / "weights" / "model.pth").read_bytes()[:5_000_001])
     url = f"{served.url}/own/resolve/v1/model.pth"
     subprocess.run([curl, "-sSf", "-C", "-", "-o", target, url], check=True)
-    assert sha256(target) == sha256(place / "weights" / "model.pth")
+    assert sha256_of(target) == sha256_of(place / "weights" / "model.pth")
 
 
 _CLIENT = """
@@ -223,11 +220,11 @@ def test_the_hubs_own_clients(
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     weights = place / "weights"
-    assert sha256(Path(told["one"])) == sha256(weights / "model.pth")
+    assert sha256_of(Path(told["one"])) == sha256_of(weights / "model.pth")
     names = {path.name for path in weights.iterdir()}
     assert {path.name for path in Path(told["folder"]).iterdir()} == names
     for name in names:
-        assert sha256(Path(told["folder"]) / name) == sha256(weights / name)
+        assert sha256_of(Path(told["folder"]) / name) == sha256_of(weights / name)
     assert (Path(told["corpus"]) / "wavs" / "a b" / "ü.wav").read_bytes() == b"RIFF" * 100
     assert (told["sha"], told["files"], told["tree"]) == (REVISION, len(names), len(names))
     assert told["absent"].endswith("EntryNotFoundError")
@@ -318,7 +315,7 @@ def test_round_trip(place: Path, tmp_path: Path, hub_client: dict[str, str]) -> 
             env=client_environment(tmp_path, node, hub_client), check=True, capture_output=True,
             timeout=120,
         )  # fmt: skip
-    lines = [f"{sha256(path)}  {path.name}\n" for path in (place / "weights").iterdir()]
+    lines = [f"{sha256_of(path)}  {path.name}\n" for path in (place / "weights").iterdir()]
     (tmp_path / "SUMS").write_text("".join(lines))
     check = ["sha256sum", "-c", "--quiet", tmp_path / "SUMS"]
     subprocess.run(check, cwd=tmp_path / "got", check=True)
@@ -421,7 +418,7 @@ def test_a_page_of_somebody_else_stays_text(tmp_path: Path) -> None:
 
 
 def test_many_clients_with_slow_ones_among_them(served: Served, place: Path) -> None:
-    digest = sha256(place / "weights" / "model.pth")
+    digest = sha256_of(place / "weights" / "model.pth")
     request = b"GET /own/resolve/v1/model.pth HTTP/1.1\r\nHost: x\r\n\r\n"
     slow = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(60)]
     try:
@@ -487,7 +484,7 @@ def test_tls(own: LayoutStore, tmp_path: Path) -> None:
         url = f"{served.url}/own/resolve/v1/model.pth"
         with urllib.request.urlopen(url, context=context) as answer:
             digest = hashlib.sha256(answer.read()).hexdigest()
-    assert digest == sha256(tmp_path / "weights" / "model.pth")
+    assert digest == sha256_of(tmp_path / "weights" / "model.pth")
 
 
 def test_start_and_stop(own: LayoutStore, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.reference import Reference
 from xttsreg.ops.add import add
-from xttsreg.stores.layout import STATE_DIRECTORY, LayoutStore
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.names import STATE_DIRECTORY
 
 ROOT = Path(__file__).resolve().parents[2]
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -160,6 +161,14 @@ def damage(path: Path, offset: int = 0, bit: int = 0) -> None:
     data[offset] ^= 1 << bit
     path.write_bytes(data)
     path.chmod(mode)
+
+
+def small_wheel(name: str, metadata: str = "") -> bytes:
+    """A wheel with nothing in it but who it is."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr(f"{name}-1.dist-info/METADATA", f"Name: {name}\nVersion: 1\n{metadata}\n")
+    return data.getvalue()
 
 
 def sha256_of(path: Path) -> str:

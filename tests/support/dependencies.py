@@ -1,4 +1,4 @@
-"""How many packages each part of xttsreg brings: ``python -m support.dependencies``.
+"""How many packages each part of xttsreg brings: ``python tests/support/dependencies.py``.
 
 Every one of them is code that runs as the user. What is counted is installed here, to the last
 one; what is not installed counts as one.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from support import ROOT
 from xttsreg.content.strict import tomllib
+
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 MOST = {"": 30, "serve": 40}
 """More than that wants a reason. What trains brings well over a hundred, and pins them all."""
@@ -37,7 +39,7 @@ def closure(extra: str = "") -> set[str]:
 
 def _requirements(name: str, extra: str) -> list[str]:
     if name == "xttsreg":  # as it is here, whatever was installed
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+        project = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
         return [*project["dependencies"], *project["optional-dependencies"].get(extra, ())]
     try:
         return requires(name) or []

@@ -12,7 +12,8 @@ from xttsreg.content.canonical import dump_canonical
 from xttsreg.errors import IntegrityError
 from xttsreg.ops import listing
 from xttsreg.ops.show import list_tags
-from xttsreg.stores.layout import LAYOUT_VERSION, LayoutStore
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.names import LAYOUT_VERSION
 
 
 def test_kept_rows_are_those_of_the_store(filled: LayoutStore) -> None:

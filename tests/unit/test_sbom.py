@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from pathlib import Path
 
 import pytest
-from support import filled_store, make_small_set
+from support import filled_store, make_small_set, small_wheel
 
 from xttsreg.content.digest import Digest
 from xttsreg.content.environment import (
-    CONFIG_TYPE,
-    LOCK_TYPE,
     WHEEL_TYPE,
     EnvironmentConfig,
     Wheel,
-    build_environment,
 )
-from xttsreg.content.manifest import MANIFEST_TYPE
 from xttsreg.errors import AlreadyExists, IntegrityError
 from xttsreg.ops.copy import select
+from xttsreg.ops.environment.make import put_environment
 from xttsreg.ops.naming import require_same_names
 from xttsreg.ops.sbom import NOT_STATED, packages_of
 from xttsreg.ops.smallfiles import small_files
@@ -38,31 +33,21 @@ STATED = {
 }
 
 
-def wheel(name: str, metadata: str) -> bytes:
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        archive.writestr(f"{name}-1.dist-info/METADATA", f"Name: {name}\nVersion: 1\n{metadata}\n")
-    return data.getvalue()
-
-
 def with_environment(store: LayoutStore, wheels: dict[str, bytes]) -> LayoutStore:
     for data in wheels.values():
         store.put_bytes(WHEEL_TYPE, data)
-    config, manifest = build_environment(
-        EnvironmentConfig(python="3.11", platform="win_amd64"), b"lock",
+    entry = put_environment(
+        store, EnvironmentConfig(python="3.11", platform="win_amd64"), b"lock",
         [Wheel(file, Digest.of(data), len(data)) for file, data in wheels.items()],
     )  # fmt: skip
-    store.put_bytes(LOCK_TYPE, b"lock")
-    store.put_bytes(CONFIG_TYPE, config)
-    store.put_bytes(MANIFEST_TYPE, manifest.to_bytes())
-    store.tag(TAG, manifest.describe())
+    store.tag(TAG, entry)
     return store
 
 
 @pytest.fixture
 def both(tmp_path: Path) -> LayoutStore:
     """A store with weights and an environment."""
-    wheels = {f"{n}-1-py3-none-any.whl": wheel(n, text) for n, (text, _) in STATED.items()}
+    wheels = {f"{n}-1-py3-none-any.whl": small_wheel(n, text) for n, (text, _) in STATED.items()}
     store = filled_store(tmp_path / "s", make_small_set(tmp_path / "w"))
     return with_environment(store, wheels)
 
@@ -108,7 +93,7 @@ def test_a_newer_environment_takes_the_name_of_the_one_before(
     both: LayoutStore, tmp_path: Path
 ) -> None:
     newer = with_environment(
-        LayoutStore.create(tmp_path / "n"), {"z-1-py3-none-any.whl": wheel("z", "")}
+        LayoutStore.create(tmp_path / "n"), {"z-1-py3-none-any.whl": small_wheel("z", "")}
     )
     require_same_names(both, newer.tags(), "the bundle")
     weights = filled_store(tmp_path / "o", make_small_set(tmp_path / "ow", seed=2))

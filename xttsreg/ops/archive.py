@@ -41,8 +41,9 @@ from xttsreg.ops.smallfiles import INDEX
 from xttsreg.ops.thin import require_present
 from xttsreg.ops.writing import Sign
 from xttsreg.stores import durable
-from xttsreg.stores.layout import LAYOUT_FILE, LayoutStore
+from xttsreg.stores.layout import LayoutStore
 from xttsreg.stores.memory import MemoryStore
+from xttsreg.stores.names import LAYOUT_FILE
 
 _LIST_BYTES = 64 * 1024 * 1024
 _UNPACK = "unpack it with tar, and import the directory"

@@ -33,7 +33,8 @@ from xttsreg.remote.address import Address, looks_like_host
 from xttsreg.remote.urls import HUB_URL, apply_endpoint
 from xttsreg.stores.base import Sink
 from xttsreg.stores.durable import disk_errors, give_way
-from xttsreg.stores.layout import LAYOUT_FILE, LayoutStore
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.names import LAYOUT_FILE
 
 WAYS = (
     "give a store, a bundle, or a directory with the files; https://HOST/PATH of one; "

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 from xttsreg import __version__
 from xttsreg.errors import IntegrityError
 from xttsreg.stores.durable import read_small, write_atomic
+from xttsreg.stores.names import INDEX_FILE, LAYOUT, LAYOUT_FILE, STATE_DIRECTORY
 
 if TYPE_CHECKING:
     from xttsreg.stores.layout import LayoutStore
 
-FILE = ".xttsreg/listing"
-LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+FILE = f"{STATE_DIRECTORY}/listing"
 _LIMIT_BYTES = 512 * 1024 * 1024
 
 Rows = list[dict[str, Any]]
@@ -38,7 +38,7 @@ def current(root: Path) -> Rows | None:
         if (
             seen
             and seen == _digest_of_index(root)
-            and read_small(root / "oci-layout", 1000) == LAYOUT
+            and read_small(root / LAYOUT_FILE, 1000) == LAYOUT
         ):
             return rows
     return None
@@ -79,7 +79,7 @@ def _keep(root: Path, of_index: str, rows: Rows) -> None:
 def _digest_of_index(root: Path) -> str:
     """Digest of its bytes; empty if there is none."""
     with contextlib.suppress(OSError, IntegrityError):
-        return _digest(read_small(root / "index.json", _LIMIT_BYTES))
+        return _digest(read_small(root / INDEX_FILE, _LIMIT_BYTES))
     return ""
 
 

@@ -23,7 +23,8 @@ from xttsreg.ops import licensing
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.base import read_manifest, resolve
-from xttsreg.stores.layout import LAYOUT_FILE, LayoutStore
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.names import LAYOUT_FILE
 
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"

@@ -14,7 +14,8 @@ from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.verify import Verified, verify
 from xttsreg.stores import spare
 from xttsreg.stores.base import read_manifest
-from xttsreg.stores.layout import INDEX_FILE, LayoutStore
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.names import INDEX_FILE
 
 RECOVERED = "recovered"
 """Name of what has lost its own; the tag is the beginning of its digest."""

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 from xttsreg import places
 from xttsreg.content.artifacts import kind_of, terms_of
-from xttsreg.content.canonical import dump_canonical
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Index
 from xttsreg.content.modelpack import LICENSE_FILE
@@ -18,7 +17,7 @@ from xttsreg.content.stream import read_verified
 from xttsreg.ops.copy import Selection
 from xttsreg.ops.sbom import SBOM, Package, license_list, packages_of, sbom
 from xttsreg.stores.base import BlobSource
-from xttsreg.stores.layout import LAYOUT_FILE, LAYOUT_VERSION
+from xttsreg.stores.names import LAYOUT, LAYOUT_FILE
 
 INDEX = "index.json"
 README = "README.txt"
@@ -42,7 +41,7 @@ def small_files(source: BlobSource, selection: Selection) -> Mapping[str, bytes]
         for tagged, entry in sorted(selection.tags.items())
     }
     return {
-        LAYOUT_FILE: dump_canonical({"imageLayoutVersion": LAYOUT_VERSION}),
+        LAYOUT_FILE: LAYOUT,
         INDEX: Index(manifests=tuple(entries)).to_bytes(),
         README: _readme(selection).encode("utf-8"),
         INSTALLER: (places.package() / "_stick" / INSTALLER).read_bytes(),

@@ -11,7 +11,8 @@ from xttsreg.content.bundle import BLOBS, LISTING, PARTS, UNLISTED
 from xttsreg.errors import InvalidInputError
 from xttsreg.ops import smallfiles
 from xttsreg.stores.durable import disk_errors
-from xttsreg.stores.layout import LAYOUT_FILE, STATE_DIRECTORY, LayoutStore
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.names import LAYOUT_FILE, STATE_DIRECTORY
 
 # What operating systems leave on every medium they see; never read, never carried.
 SYSTEM_LITTER = frozenset(

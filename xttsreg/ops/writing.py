@@ -27,7 +27,8 @@ from xttsreg.ops.plan import Plan, Planned
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.stick import walk
 from xttsreg.stores import durable
-from xttsreg.stores.layout import LAYOUT_FILE, STATE_DIRECTORY, LayoutStore
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.names import LAYOUT_FILE, STATE_DIRECTORY
 from xttsreg.stores.uncached import digest_past_cache
 from xttsreg.stores.writer import BlobWriter
 

@@ -21,7 +21,6 @@ from filelock import FileLock, Timeout
 
 from xttsreg.content.canonical import (
     MAX_MANIFEST_BYTES,
-    dump_canonical,
     load_strict,
 )
 from xttsreg.content.descriptor import Descriptor
@@ -38,13 +37,16 @@ from xttsreg.errors import (
 )
 from xttsreg.stores import durable, lease, links, spare
 from xttsreg.stores.base import find_referrers
+from xttsreg.stores.names import (
+    INDEX_FILE,
+    LAYOUT,
+    LAYOUT_FILE,
+    LAYOUT_VERSION,
+    STATE_DIRECTORY,
+)
 from xttsreg.stores.verified import VerifiedCache
 from xttsreg.stores.writer import BlobWriter
 
-STATE_DIRECTORY = ".xttsreg"
-LAYOUT_FILE = "oci-layout"
-INDEX_FILE = "index.json"
-LAYOUT_VERSION = "1.0.0"
 LOCK_TIMEOUT_S = 60.0
 
 
@@ -113,7 +115,7 @@ class LayoutStore:
         """Make an empty layout where there is none. The caller maps the disk's errors."""
         if not (self.root / LAYOUT_FILE).exists():
             durable.make_directory(self._blobs)
-            self._write(LAYOUT_FILE, dump_canonical({"imageLayoutVersion": LAYOUT_VERSION}))
+            self._write(LAYOUT_FILE, LAYOUT)
 
     def _check_version(self) -> None:
         with durable.disk_errors(self.root):

@@ -23,7 +23,8 @@ from xttsreg.errors import (
 from xttsreg.ops import licensing, lineage
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.ops.views import check_after, checkout
-from xttsreg.stores.layout import LAYOUT_FILE, LayoutStore
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.names import LAYOUT_FILE
 from xttsreg.training import preflight, runs
 from xttsreg.training.clips import check_reference
 from xttsreg.training.corpus import Corpus, open_corpus, reopen_corpus

@@ -15,7 +15,8 @@ from xttsreg.errors import InvalidDataset, XttsregError
 from xttsreg.ops.sources import find_dataset, load_dataset
 from xttsreg.ops.views import checkout
 from xttsreg.stores import durable
-from xttsreg.stores.layout import LAYOUT_FILE, LayoutStore
+from xttsreg.stores.layout import LayoutStore
+from xttsreg.stores.names import LAYOUT_FILE
 from xttsreg.training.findings import TOPICS, Finding
 from xttsreg.training.metadata import check_text
 from xttsreg.training.options import TrainOptions

@@ -11,6 +11,7 @@ from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.environment import (
     CONFIG_TYPE,
     LOCK_TYPE,
+    EnvironmentConfig,
     Target,
     Wheel,
     build_environment,
@@ -205,10 +206,17 @@ def _take(store: LayoutStore, packages: Sequence[Locked], wheels: Path, progress
 def _record(store: LayoutStore, lock: Lock) -> Made:
     data = lock.to_bytes()
     wheels = [package.wheel for package in lock.packages]
-    config, manifest = build_environment(lock.config, data, wheels)
-    store.put_bytes(LOCK_TYPE, data)
-    store.put_bytes(CONFIG_TYPE, config)
-    store.put_bytes(MANIFEST_TYPE, manifest.to_bytes())
-    entry = manifest.describe()
+    entry = put_environment(store, lock.config, data, wheels)
     store.tag(lock.config.tagged, entry)
     return Made(lock.config.tagged, entry, lock)
+
+
+def put_environment(
+    store: LayoutStore, config: EnvironmentConfig, lock: bytes, wheels: Sequence[Wheel]
+) -> Descriptor:
+    """Put an environment of wheels that are in the store into it; no name means it yet."""
+    described, manifest = build_environment(config, lock, wheels)
+    store.put_bytes(LOCK_TYPE, lock)
+    store.put_bytes(CONFIG_TYPE, described)
+    store.put_bytes(MANIFEST_TYPE, manifest.to_bytes())
+    return manifest.describe()
