@@ -24,6 +24,7 @@ from support import (
     make_small_set,
     run_cli,
 )
+from support.registry import guarded_registry, needs_registry
 from support.ssh import make_key
 
 from xttsreg.demo.hub import Hub
@@ -91,45 +92,58 @@ def test_tokens_are_nowhere(tmp_path: Path) -> None:
     assert told(tmp_path, *runs) == []
 
 
-@needs_ssh
-def test_no_secret_is_an_argument_of_a_child(tmp_path: Path) -> None:
-    """Any user of the machine reads the arguments of all processes."""
+def traced(log: Path, environment: dict[str, str], *args: object, stdin: str = "") -> str:
+    """Every program that a command starts, with its arguments: any user can read those."""
     require_tracing()
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-s", "100000", "-e", "trace=execve", "-o", log, *command(*args)],
+        env=environment, input=stdin, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    seen = log.read_text()
+    log.unlink()
+    assert [s for s in SECRETS if s in seen + done.stdout + done.stderr] == []
+    return seen
+
+
+def script(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    return path
+
+
+@needs_ssh
+def test_a_passphrase_is_no_argument_of_a_child(tmp_path: Path) -> None:
     home, key = tmp_path / "home", make_key(tmp_path / "keys", "key", passphrase=PASSWORD)
     filled_store(home / "store", make_small_set(tmp_path / "weights"))
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for name, lines in {
-        "ask": [f"echo {PASSWORD}"],
-        "docker-credential-vault": ["cat > /dev/null", f"echo > {tools}/was-asked"],
-    }.items():
-        (tools / name).write_text("\n".join(["#!/bin/sh", *lines, ""]))
-        (tools / name).chmod(0o755)
-    (tmp_path / "docker.json").write_text('{"credsStore": "vault"}')
+    ask = script(tmp_path / "ask", f"echo {PASSWORD}")
     environment = clean_environment(
-        home, HF_TOKEN=TOKEN, SSH_ASKPASS=str(tools / "ask"), SSH_ASKPASS_REQUIRE="force",
-        REGISTRY_AUTH_FILE=str(tmp_path / "docker.json"), PATH=f"{tools}:{os.environ['PATH']}",
-    )  # fmt: skip
-    log = tmp_path / "log"
-
-    def trace(*args: object, stdin: str = "") -> str:
-        done = subprocess.run(
-            ["strace", "-f", "-qq", "-s", "100000", "-e", "trace=execve", "-o", log,
-             *command(*args)],
-            env=environment, input=stdin, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        assert not [s for s in SECRETS if s in done.stdout + done.stderr]
-        return log.read_text()
-
-    signed = trace("bundle", "own:v1", "-o", tmp_path / "stick", "--sign", key)
-    assert (tmp_path / "stick" / "SHA256SUMS.sig").is_file()
-    assert "ssh-keygen" in signed
-    # The registry is not there; that the helper is never asked to keep what was not proven.
-    login = trace("login", "127.0.0.1:9", "-u", "ada", "--password-stdin", stdin=PASSWORD + "\n")
-    assert [s for s in SECRETS if s in signed + login] == []
-    log.unlink()
-    shutil.rmtree(tools)
+        home, HF_TOKEN=TOKEN, SSH_ASKPASS=str(ask), SSH_ASKPASS_REQUIRE="force"
+    )
+    stick = tmp_path / "stick"
+    seen = traced(tmp_path / "log", environment, "bundle", "own:v1", "-o", stick, "--sign", key)
+    assert "ssh-keygen" in seen
+    assert (stick / "SHA256SUMS.sig").is_file()
+    ask.unlink()
     assert told(tmp_path) == []
+
+
+@needs_registry
+def test_a_password_reaches_its_helper_and_nobody_else(tmp_path: Path) -> None:
+    home, kept = tmp_path / "home", tmp_path / "kept"
+    docker = tmp_path / "docker"
+    docker.mkdir()
+    (docker / "config.json").write_text('{"credsStore": "vault"}')
+    script(tmp_path / "docker-credential-vault", f"cat > {kept}")
+    environment = clean_environment(
+        home, DOCKER_CONFIG=str(docker), PATH=f"{tmp_path}:{os.environ['PATH']}"
+    )
+    with guarded_registry(tmp_path / "registry", PASSWORD) as registry:
+        login = ["login", registry.host, "-u", "ada", "--password-stdin"]
+        seen = traced(tmp_path / "log", environment, *login, stdin=PASSWORD + "\n")
+    assert "docker-credential-vault" in seen
+    assert PASSWORD in kept.read_text()
+    assert told(tmp_path, besides=kept.name) == []
 
 
 @needs_ssh

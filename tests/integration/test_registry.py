@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from support import filled_store, make_small_set
-from support.registry import Registry, needs_registry
+from support.registry import Registry, guarded_registry, needs_registry
 
 from xttsreg.catalog import Catalog
 from xttsreg.cli import main
@@ -272,17 +272,9 @@ def test_no_registry(tmp_path: Path, filled: LayoutStore) -> None:
 @pytest.fixture
 def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     """A registry that wants HTTP Basic; nobody is logged in."""
-    if not shutil.which("htpasswd"):
-        pytest.skip("htpasswd is not installed")
-    passwords = tmp_path / "htpasswd"
-    subprocess.run(
-        ["htpasswd", "-Bbn", "ada", SECRET],
-        check=True,
-        stdout=passwords.open("wb"),
-    )
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
-    with Registry(tmp_path / "guarded", htpasswd=passwords) as running:
+    with guarded_registry(tmp_path / "guarded", SECRET) as running:
         yield running
 
 

@@ -6,6 +6,8 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,16 @@ class Registry:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.kill()
+
+
+@contextmanager
+def guarded_registry(directory: Path, password: str) -> Iterator[Registry]:
+    """A registry that wants HTTP Basic of ``ada``; skips where no program makes such passwords."""
+    if not shutil.which("htpasswd"):
+        pytest.skip("htpasswd is not installed")
+    directory.mkdir()
+    passwords = directory / "htpasswd"
+    with passwords.open("wb") as file:
+        subprocess.run(["htpasswd", "-Bbn", "ada", password], check=True, stdout=file)
+    with Registry(directory, htpasswd=passwords) as running:
+        yield running
