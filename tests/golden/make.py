@@ -2,7 +2,9 @@
 
 Run once for every version of the formats, ``python tests/golden/make.py tests/golden/vN`` with
 ``tests`` on the path, and never again: what is here must be read for ever. The content is made up,
-and the same on every machine.
+and the same on every machine. Only the signature is made by hand, with a key that is thrown away:
+``ssh-keygen -Y sign -f KEY -n xttsreg-bundle-v1 vN/stick/SHA256SUMS``; ``vN/allowed_signers`` has
+its public half.
 """
 
 from __future__ import annotations

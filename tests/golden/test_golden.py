@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hostile.forge import Forger
 from support import damage, filled_store, make_small_set, run_cli, tree
+from support.ssh import allow, make_key, needs_ssh
 
 from golden.make import ENVIRONMENT, FOREIGN, WEIGHTS, WHEN, main, manifests
 from xttsreg.content.inventory import Inventory
@@ -105,6 +106,17 @@ def test_an_old_bundle_is_imported(version: Path) -> None:
     assert run_cli(["import", version / "stick", *GLOBALS], home).code == 0
     added = tree(home / "store").keys() - before.keys()
     assert len(added) == 2  # who allowed what, here, for the set and the voice; nothing else
+
+
+@needs_ssh
+def test_an_old_signature_holds(version: Path) -> None:
+    """Whoever trusted a stick then can do so now; and whoever trusts somebody else cannot."""
+    signers, fresh = version / "allowed_signers", version / "fresh"
+    trusted = ["import", version / "stick", *GLOBALS, "--trust"]
+    other = allow(version / "others", somebody=make_key(version, "key"))
+    assert run_cli([*trusted, other], fresh).code == 4
+    done = run_cli([*trusted, signers], fresh)
+    assert (done.code, "golden@example.org" in done.stderr) == (0, True), done.stderr
 
 
 def test_an_old_sticks_own_installer_still_reads_it(version: Path) -> None:

@@ -29,6 +29,7 @@ class Forger:
 
     def __init__(self, stick: Path) -> None:
         self.stick = stick
+        (stick / "SHA256SUMS.sig").unlink(missing_ok=True)  # that cannot be forged
         self.index: Value = json.loads((stick / "index.json").read_bytes())
         self.listing: Value = json.loads((stick / "bundle.json").read_bytes())
         self.entry: Value = next(e for e in self.index["manifests"] if "annotations" in e)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from fault.tracing import require_tracing
 from support import (
     REPO,
@@ -25,7 +24,7 @@ from support import (
     run_cli,
 )
 from support.registry import guarded_registry, needs_registry
-from support.ssh import make_key
+from support.ssh import make_key, needs_ssh
 
 from xttsreg.demo.hub import Hub
 from xttsreg.stores.layout import LayoutStore
@@ -34,7 +33,6 @@ TOKEN = "hf_canary" + "x" * 20
 PASSWORD = "canary-password"
 PAIR = base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
 SECRETS = (TOKEN, PASSWORD, PAIR)
-needs_ssh = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen here")
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import blob_file, blob_of, damage, filled_store, make_small_set
-from support.ssh import allow, make_key, ssh_keygen
+from support.ssh import allow, make_key, needs_ssh, ssh_keygen
 
 from xttsreg.content.digest import Digest
 from xttsreg.content.inventory import Inventory
@@ -24,7 +23,6 @@ from xttsreg.ops.trust import UNSIGNED, Trust
 from xttsreg.stores.layout import LayoutStore
 
 A = Digest.of(b"a")
-needs_ssh = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen here")
 
 
 def document(**changes: Any) -> bytes:

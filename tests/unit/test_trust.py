@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from support.ssh import allow, make_key, revoke, sign
+from support.ssh import allow, make_key, needs_ssh, revoke, sign
 
 from xttsreg.errors import (
     InvalidInputError,
@@ -20,7 +19,6 @@ from xttsreg.ops.trust import UNSIGNED, Trust, find_trust
 from xttsreg.stores.layout import LayoutStore
 
 NS = "n"
-needs_ssh = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen here")
 
 
 @pytest.fixture(autouse=True)
