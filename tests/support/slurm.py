@@ -46,7 +46,7 @@ PreemptMode=REQUEUE
 MailProg=/bin/true
 KillWait=20
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=2000 State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES PriorityTier=1 GraceTime=25 State=UP
+PartitionName=main Nodes=ALL Default=YES PriorityTier=1 GraceTime=4 State=UP
 PartitionName=urgent Nodes=ALL PriorityTier=9 PreemptMode=OFF State=UP
 """
 
@@ -115,6 +115,28 @@ class Slurm:
             command, env={**os.environ, **self.env}, capture_output=True, text=True, timeout=60
         )
         return done.stdout + done.stderr
+
+    def configure(self, line: str) -> None:
+        """Change the cluster's configuration while it runs."""
+        self.conf.write_text(f"{self.conf.read_text()}{line}\n")
+        assert self.ask("scontrol", "reconfigure") == ""
+
+    def batch(self, script: str, *options: str) -> str:
+        """Put a job of somebody else into the queue; its number."""
+        out = f"--output={self.root}/batch-%j"
+        told = self.ask("sbatch", "--parsable", out, "--chdir=/", *options, f"--wrap={script}")
+        assert told.strip().isdecimal(), told
+        return told.strip()
+
+    def output(self, job: str) -> str:
+        """What such a job has written, when it has ended."""
+        for _ in range(600):
+            if "JobState=COMPLETED" in self.ask("scontrol", "show", "job", job):
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError(self.ask("scontrol", "show", "job", job))
+        return (self.root / f"batch-{job}").read_text().strip()
 
     def stop(self) -> None:
         """End jobs and daemons, in the order in which they need each other."""

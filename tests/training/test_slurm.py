@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -46,6 +47,10 @@ def where(tiny: Path, scratch: Path) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+STOPPING = "stopping after this step, and saving; Ctrl-C again stops at once, unsaved"
+_WORKERS = "from xttsreg.training.options import default_workers as d; print(d(), d(processes=2))"
+
+
 def train(where: Path, name: str, *more: object) -> list[object]:
     options = {"--model": "tiny", "--dataset": where / "clips", "--language": "en", "--name": name}
     quick = {"--batch-size": 2, "--grad-accum": 1, "--eval-split": 2, "--workers": 0}
@@ -76,9 +81,10 @@ def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
     raise AssertionError(f"{text!r} did not come:\n" + "\n".join(lines))
 
 
-def test_a_run_that_is_let_go_and_requeued_ends_as_one_voice(where: Path, slurm: Slurm) -> None:
+def test_a_run_that_is_stopped_in_every_way_ends_as_one_voice(where: Path, slurm: Slurm) -> None:
+    """Let go of, preempted with a grace time, and with a signal, cancelled, and resumed anew."""
     home = where / "home"
-    args = train(where, "me", "--epochs", 8, "--json", "--slurm", "partition=main,time=30")
+    args = train(where, "me", "--epochs", 16, "--json", "--slurm", "partition=main,time=30")
     with following(args, home, slurm) as process:
         lines = read_until(process, "step 1 ")
         assert "restored: 687 / 687 layers, values compared" in lines
@@ -90,20 +96,52 @@ def test_a_run_that_is_let_go_and_requeued_ends_as_one_voice(where: Path, slurm:
 
     with following(["train", "--follow", job], home, slurm) as process:
         read_until(process, "step 3 ")
-        slurm.ask("scontrol", "requeue", job)  # as after a preemption
-        lines = read_until(process, "going on from ")
-        assert any("DUE TO JOB REQUEUE" in line for line in lines)
+        urgent = slurm.batch("sleep 1", "--partition=urgent", "--exclusive")
+        lines = read_until(process, "going on from checkpoint_")
+        assert any("DUE TO PREEMPTION" in line for line in lines)
+        assert STOPPING in lines
+        assert slurm.output(urgent) == ""
+        read_until(process, "  step ")
+        slurm.configure("SlurmctldParameters=preempt_send_user_signal")
+        urgent = slurm.batch("sleep 1", "--partition=urgent", "--exclusive")
+        lines = read_until(process, "going on from checkpoint_")
+        requeued = (
+            "slurm: the time is nearly up",
+            STOPPING,
+            "slurm: the job goes into the queue again",
+        )
+        at = [lines.index(line) for line in requeued]
+        assert at == sorted(at)
+        assert slurm.output(urgent) == ""
+        read_until(process, "  step ")
+        slurm.ask("scancel", job)
+        assert process.communicate(timeout=100)[0] == ""
+    assert process.returncode == 130
+
+    [run] = (home / "runs").iterdir()
+    again = ["train", "--slurm", "time=30", "--resume", run.name, "--json"]
+    bad = run_cli([*again, "--lr", "1"], home, **slurm.env)
+    assert (bad.code, bad.error) == (2, f"--lr 1.0: the run {run.name} has 5e-06")
+    with following(again, home, slurm) as process:
+        read_until(process, "going on from checkpoint_")
         done, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     voice = json.loads(done)
     assert voice["voice"] == "me:v1"
-    assert [step["step"] for step in voice["run"]["step_losses"]] == list(range(1, 41))
+    assert [step["step"] for step in voice["run"]["step_losses"]] == list(range(1, 81))
     record = json.loads(Path(voice["run"]["directory"], "run.json").read_text())
-    assert len(record["resumed"]) == 1
+    assert len(record["resumed"]) == 3
     store = LayoutStore.open_existing(home / "store")
     assert sorted(store.tags()) == ["me:v1", "tiny:main"]
     assert verify(store, store.entries(), use_cache=False).problems == []
     assert len(list((home / "runs").iterdir())) == 1
+
+
+def test_clips_are_loaded_by_as_many_processes_as_the_job_has_cores(slurm: Slurm) -> None:
+    """The node has two; nothing binds a job to one of them here, as on many clusters."""
+    ask = f"{sys.executable} -c '{_WORKERS}'"
+    jobs = [slurm.batch(ask), slurm.batch(ask, "--cpus-per-task=2")]
+    assert [slurm.output(job) for job in jobs] == ["1 1", "2 1"]
 
 
 def test_a_job_pulls_its_model_and_ends_with_its_own_code_and_message(
@@ -151,6 +189,10 @@ def test_what_is_wrong_is_said_before_anything_is_submitted(where: Path, slurm: 
     assert (bad.code, bad.hint) == (2, "did you mean time?")
     bad = run_cli(["train", "--follow", "9999"], home, **env)
     assert bad.code == 3
+    for more in (["--detach"], ["--epochs", "3"], ["--slurm", "time=5"], ["--json"]):
+        bad = run_cli(["train", "--follow", "9999", *more], home, **env)
+        assert bad.code == 2
+        assert f"--follow shows a job as it is: leave {more[0]} out" in bad.stderr
     assert slurm.ask("scontrol", "show", "job") == before
     assert not (home / "slurm").exists() or not list((home / "slurm").glob("x-*"))
 

@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NOT_PASSED = {
     "slurm", "detach", "follow", "pull", "model", "output", "dataset", "resume", "accept_license",
 }  # fmt: skip
-_COMMON = {"store_path", "catalogs", "quiet", "debug"}
+COMMON = {"store_path", "catalogs", "quiet", "debug"}
 _INTERRUPTED = 130
 
 
@@ -239,7 +239,7 @@ def _again(context: click.Context) -> list[str]:
     found: list[str] = []
     for option in context.command.params:
         name = option.name or ""
-        if name in _NOT_PASSED | _COMMON or not isinstance(option, click.Option):
+        if name in _NOT_PASSED | COMMON or not isinstance(option, click.Option):
             continue
         if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue

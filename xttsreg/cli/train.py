@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from xttsreg.cli.context import App, common_options, json_option, license_option
 from xttsreg.cli.output import print_json, say
-from xttsreg.cli.slurm import Cluster, follow_job, slurm_options
+from xttsreg.cli.slurm import COMMON, Cluster, follow_job, slurm_options
 from xttsreg.content.reference import Reference
 from xttsreg.errors import InvalidInputError, InvalidModel
 
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
               help="How many of these to keep; the best model is kept besides.")  # fmt: skip
 @click.option("--eval-split", default=0.01, show_default=True,
               help="Fraction, or number from 1 on, of clips to evaluate on.")  # fmt: skip
-@click.option("--workers", type=int, help="Processes that load clips.  [default: cores, up to 8]")
+@click.option("--workers", type=int,
+              help="Processes that load clips.  [default: the job's cores, up to 8]")  # fmt: skip
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
               show_default=True)  # fmt: skip
 @click.option("--gpus", default="", metavar="LIST",
@@ -97,14 +98,13 @@ def train_command(
     """
     app = context.ensure_object(App)
     if follow is not None:
+        _require_alone(context)
         return follow_job(follow, app)
     cluster = Cluster.of(
         slurm, pull=pull, detach=detach, as_json=as_json, accept_license=accept_license
     )
-    chosen = {**options, "overrides": _pairs(overrides)}
-    if workers is not None:
-        chosen["workers"] = workers
-    chosen["processes"] = _processes(processes, chosen["gpus"])
+    together = _processes(processes, options["gpus"])
+    chosen = {**options, "overrides": _pairs(overrides), "processes": together, "workers": workers}
     if resume is not None:
         whole = {
             **chosen,
@@ -124,7 +124,7 @@ def train_command(
     from xttsreg.ops.sources import find_dataset
     from xttsreg.stores.layout import LayoutStore
     from xttsreg.training.finetune import finetune
-    from xttsreg.training.options import TrainOptions
+    from xttsreg.training.options import TrainOptions, default_workers
     from xttsreg.training.request import Request
     from xttsreg.training.runs import default_folder
 
@@ -133,6 +133,8 @@ def train_command(
         _leave_network(app)
     store = app.store(create=bool(shared or pull))
     source = find_dataset(store, chosen["dataset"])
+    if workers is None:
+        chosen["workers"] = default_workers(together)
     request = Request(
         model=reference,
         voice=voice,
@@ -151,6 +153,15 @@ def train_command(
     )  # fmt: skip
     _show(done, as_json)
     return None
+
+
+def _require_alone(context: click.Context) -> None:
+    """Refuse what would be passed over: ``--follow`` shows a job, and changes nothing of it."""
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if name not in COMMON | {"follow"} and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--follow shows a job as it is: leave {option.opts[0]} out")
 
 
 def _leave_network(app: App) -> None:

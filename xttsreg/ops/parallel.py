@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from xttsreg.content.cores import cores
 from xttsreg.content.stream import Advance
 from xttsreg.errors import XttsregError
 
@@ -67,7 +67,7 @@ def in_parallel(
             stopped by then.
     """
     cancel = Cancel()
-    with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(threads or min(8, cores())) as pool:
         futures = [pool.submit(work, item, cancel) for item in items]
         try:
             return [future.result() for future in futures]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xttsreg.content.cores import cores
 from xttsreg.errors import InvalidInputError
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -25,8 +25,9 @@ _FROM_WEIGHT_SET = {
 _OWN_OPTION = {"output_path": "the output directory", "datasets": "--dataset"}
 
 
-def _default_workers() -> int:
-    return min(8, os.cpu_count() or 1)
+def default_workers(processes: int = 1) -> int:
+    """How many processes load clips for each of those that train: the cores, but 8 at most."""
+    return max(1, min(8, cores() // processes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class TrainOptions:
         save_step: Steps between two checkpoints.
         keep: How many of these to keep, the newest; the best model is kept besides.
         eval_split: Below 1 a fraction of the clips, from 1 on their number; 0 for no evaluation.
-        workers: Processes that load clips.
+        workers: Processes that load clips, for each of those that train.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: Of Python, NumPy and torch.
         processes: That train together and average their gradients, each on a GPU of its own.
@@ -64,7 +65,7 @@ class TrainOptions:
     save_step: int = 1000
     keep: int = 1
     eval_split: float = 0.01
-    workers: int = field(default_factory=_default_workers)
+    workers: int = field(default_factory=default_workers)
     device: str = "auto"
     seed: int = 1
     processes: int = 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xttsreg.content.cores import cores
 from xttsreg.look.pieces import (
     code,
     duration,
@@ -192,7 +192,7 @@ def _device(asked: str) -> str:
     torch = sys.modules.get("torch")
     if asked != "cpu" and torch is not None and torch.cuda.is_available():
         return str(torch.cuda.get_device_name(0))
-    return f"CPU, {os.cpu_count()} cores, {platform.machine()}"
+    return f"CPU, {many(cores(), 'core')}, {platform.machine()}"
 
 
 def settings(settings: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xttsreg.content.checkpoint import require_safe
+from xttsreg.content.cores import cores
 from xttsreg.errors import IntegrityError, InvalidInputError, InvalidModel
 from xttsreg.training.checkpoint import safe_loading
 from xttsreg.training.clips import check_reference
@@ -149,7 +150,7 @@ def _all_cores() -> Iterator[None]:
 
     before = torch.get_num_threads()
     if before == 1 and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(cores())
     try:
         yield
     finally:

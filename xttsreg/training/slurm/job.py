@@ -25,7 +25,6 @@ from xttsreg.errors import InvalidModel, XttsregError
 from xttsreg.training.run import DATASET_NAME, VIEW_NAME
 from xttsreg.training.runs import METRICS_NAME, RECORD_NAME, read_record
 from xttsreg.training.slurm.pulling import node_store
-from xttsreg.training.slurm.queue import show
 
 _STOPPED = (130, 128 + signal.SIGTERM)  # after saving; before there was anything to save
 
@@ -63,8 +62,6 @@ class Job:
         self._began_at = _progress(self.output)
         code, source = self._pull()
         code = code or self._run([*self.arguments, *source, *self._resumption()])
-        if code in _STOPPED and self._was_told:
-            _requeue_if_preempted()
         if code:
             raise SystemExit(code)
         return 0
@@ -126,20 +123,6 @@ class Job:
 
     def _on_term(self, number: int, frame: object) -> None:
         self._was_told = True
-
-
-def _requeue_if_preempted() -> None:
-    """Ask for another go if Slurm wants the node for another job.
-
-    With a grace time Slurm waits for the job to end, and would take that for its end for good.
-    """
-    job_id = os.environ["SLURM_JOB_ID"]
-    state: dict[str, str] = {}
-    with contextlib.suppress(XttsregError):  # then Slurm decides
-        state = show(job_id)
-    if state.get("JobState") == "RUNNING" and state.get("PreemptTime", "None") != "None":
-        _say("preempted: the job goes into the queue again")
-        subprocess.run(["scontrol", "requeue", job_id], check=False)
 
 
 def _is_registered(output: Path) -> bool:
