@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import io
 import json
 import os
@@ -14,7 +13,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -30,7 +28,6 @@ from xttsreg.content.reference import Reference
 from xttsreg.errors import (
     AlreadyExists,
     DigestMismatch,
-    InvalidManifest,
     InvalidReference,
     RemoteError,
     SizeMismatch,
@@ -43,7 +40,7 @@ from xttsreg.ops.registry import Transferred, pull, push, relay
 from xttsreg.remote import upload
 from xttsreg.remote.address import Address
 from xttsreg.remote.connection import Options
-from xttsreg.remote.credentials import Credential, find_credential
+from xttsreg.remote.credentials import find_credential
 from xttsreg.stores.base import read_manifest, resolve
 from xttsreg.stores.layout import LayoutStore
 
@@ -243,29 +240,6 @@ def test_a_pickle_that_asks_for_code_gets_no_name(
     assert store.entries() == ()
 
 
-def test_no_registry(tmp_path: Path, filled: LayoutStore) -> None:
-    class Page(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = b"<html>Welcome to the proxy</html>"
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    host = f"127.0.0.1:{server.server_port}"
-    with pytest.raises((InvalidManifest, RemoteError)):
-        bring(filled, f"{host}/own:v1", options=QUICK)
-    with pytest.raises(RemoteError):
-        send(filled, f"{host}/own:v1", QUICK)
-    server.shutdown()
-
-
 # --- who is it ---------------------------------------------------------------------------------
 
 
@@ -324,69 +298,6 @@ def test_a_credential_helper(
     config.parent.mkdir()
     config.write_text(json.dumps({"credHelpers": {guarded.host: "vault"}}))
     send(filled, f"{guarded.host}/own:v1")
-
-
-class TokenFront(BaseHTTPRequestHandler):
-    """Before a registry: wants a bearer token, issues it, and lets it expire after five uses."""
-
-    backend = ""
-    uses = 0
-    asked: list[str] = []
-
-    def _serve(self) -> None:
-        me = type(self)
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length)
-        if self.path.startswith("/token"):
-            pair = base64.b64encode(f"ada:{SECRET}".encode()).decode()
-            me.asked.append(self.path)
-            good = self.headers.get("Authorization") == f"Basic {pair}"
-            me.uses = 0
-            self._answer(200 if good else 401, json.dumps({"token": "t0k"}).encode(), {})
-            return
-        me.uses += 1
-        if self.headers.get("Authorization") != "Bearer t0k" or me.uses > 5:
-            realm = f"http://{self.headers['Host']}/token"
-            self._answer(401, b"{}", {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'})
-            return
-        there = http.client.HTTPConnection(me.backend)
-        headers = {k: v for k, v in self.headers.items() if k != "Authorization"}
-        there.request(self.command, self.path, body, headers)
-        answer = there.getresponse()
-        self._answer(answer.status, answer.read(), dict(answer.getheaders()))
-
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        kept = {k: v for k, v in headers.items() if k.lower() not in ("date", "server")}
-        if self.command != "HEAD" or "Content-Length" not in kept:
-            kept["Content-Length"] = str(len(body))
-        for key, value in kept.items():
-            self.send_header(key, value)
-        self.end_headers()
-        self.wfile.write(body if self.command != "HEAD" else b"")
-
-    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def test_bearer_tokens_are_fetched_and_renewed(
-    registry: Registry, filled: LayoutStore, store: LayoutStore
-) -> None:
-    TokenFront.backend, TokenFront.asked = registry.host, []
-    front = ThreadingHTTPServer(("127.0.0.1", 0), TokenFront)
-    threading.Thread(target=front.serve_forever, daemon=True).start()
-    host = f"127.0.0.1:{front.server_port}"
-    known = Options(find=lambda _: Credential("ada", SECRET), attempts=8, sleep=lambda _: None)
-    with pytest.raises(Unauthorized):
-        send(filled, f"{host}/tokens:v1", Options(find=lambda _: Credential("ada", "no")))
-    send(filled, f"{host}/tokens:v1", known)
-    done = bring(store, f"{host}/tokens:v1", options=known)
-    assert done.manifest.digest == resolve(filled, OWN).digest
-    assert len(TokenFront.asked) > 3
-    assert any("push" in path for path in TokenFront.asked)
-    front.shutdown()
 
 
 def test_tls_with_an_own_authority(tmp_path: Path, filled: LayoutStore) -> None:

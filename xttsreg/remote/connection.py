@@ -88,6 +88,11 @@ class Connection:
                 self._local.session.verify = str(self.options.ca)
         return cast(requests.Session, self._local.session)
 
+    @property
+    def unauthorized_hint(self) -> str:
+        """What to do if we may not do something."""
+        return f"`xttsreg login {self.address.host}`, or ask its owner for the right"
+
     def _find_scheme(self) -> str:
         """With TLS, but on request, or where this machine's own registry has none."""
         plain = self.options.plain_http
@@ -159,7 +164,9 @@ class Connection:
         if code:
             error.message += f" ({code})"
         if isinstance(error, Unauthorized):
-            error.hint = f"`xttsreg login {self.address.host}`, or ask for the right to {method}"
+            error.hint = self.unauthorized_hint
+        if answer.status_code >= 500:
+            error.hint = "the registry itself failed: its log says why; a full disk, perhaps"
         if answer.status_code == 413:
             error.hint = "a proxy before the registry limits the size of requests; raise its limit"
         return error

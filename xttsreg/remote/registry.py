@@ -120,7 +120,12 @@ class RegistryStore:
             data = answer.raw.read(MANIFEST_LIMIT_BYTES + 1, decode_content=True)
             if len(data) > MANIFEST_LIMIT_BYTES:
                 raise InvalidManifest(f"{redact(url)}: larger than a manifest may be")
-            media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+            media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if media_type == "text/html":
+                raise RemoteError(
+                    f"{redact(url)}: answered with a web page instead of a manifest",
+                    hint="that is no registry's answer: check the address, and proxies",
+                )
             return data, media_type, answer.headers.get("Docker-Content-Digest", "")
 
     def has(self, blob: Descriptor) -> bool:
@@ -194,7 +199,8 @@ class RegistryStore:
                     sleep=sleep,
                     advance=advance,
                 )
-            except Unauthorized:
+            except Unauthorized as error:
+                error.hint = self.connection.unauthorized_hint
                 refused = 0 if sink.offset_bytes > before_bytes else refused + 1
                 if refused >= self.connection.options.attempts:
                     raise

@@ -17,7 +17,7 @@ from xttsreg.remote.transport import Client, read_body, status_error
 from xttsreg.remote.urls import redact
 from xttsreg.stores.base import Sink
 
-_OTHER_VERSION = "the source has another version of this file than the catalogue pins"
+_OTHER_VERSION = "the source has another file than the pinned one under this name"
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.ASCII)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")

@@ -3,7 +3,8 @@
 Source: OCI distribution-spec v1.1, "Pushing a blob in chunks".
 
 A piece that fails in passing is asked about and sent again from there. If the registry has lost
-the upload (it was restarted without its disk, say), the blob is sent from the beginning.
+the upload (it was restarted without its disk, say), the blob is sent from the beginning; and once
+if it knows the upload, but only ever fails with it.
 """
 
 from __future__ import annotations
@@ -53,8 +54,10 @@ def upload(connection: Connection, blob: Descriptor, source: Readable, advance: 
             return
         except (Transient, _Lost) as error:
             failed += 1
+            # Whatever fails in passing has been tried that often already.
+            most = connection.options.attempts if isinstance(error, _Lost) else 2
             seek: Any = getattr(source, "seek", None)
-            if failed >= connection.options.attempts or seek is None:
+            if failed >= most or seek is None:
                 raise
             connection.options.sleep(pause_s(error, failed))
             if run.is_there():
