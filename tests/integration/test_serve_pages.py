@@ -199,19 +199,32 @@ def test_a_voice_tells_its_story(served: Served, place: Path) -> None:
     for told in (
         "From own:v1 , 24 November 2026, 17:05, by " + EVIL, SENTENCE, "2.3456 after 120 steps",
         "687 / 687", "Before the base model", "The whole report", "in 2 others",
-        f"xttsreg pull {served.host}/anna:v1 --plain-http", "xttsreg train --model anna:v1",
+        f"xttsreg pull {served.host}/anna:v1 --plain-http", "xttsreg train --model own:v1",
         f"HF_ENDPOINT={served.url} hf download anna --revision v1",
         store.tags()["anna:v1"].digest, "anna-run:v1",
     ):  # fmt: skip
         assert told in text, told
     assert served.get("/-/sound/anna:v1/after.wav").body == tone(400)
+    assert ", and 20 more" in text
     child = plain(page(served, "/-/show/team/anna-sad:v1"))
     assert "the speaker's reference clip" in child
+
+
+def test_commands_fit_what_they_are_shown_with(served: Served) -> None:
+    for name, wanted in (
+        ("own:v1", "xttsreg train --model own:v1 --dataset DIR"),
+        ("team/anna-sad:v1", "Train another voice from its base xttsreg train --model anna:v1"),
+        ("corpus:v1", "xttsreg train --model own:v1 --dataset corpus:v1"),
+        ("anna-run:v1", "xttsreg checkout anna-run:v1 RUN && xttsreg train --resume RUN"),
+    ):
+        assert wanted in plain(page(served, f"/-/show/{name}")), name
 
 
 def test_search_and_pages(served: Served) -> None:
     first = page(served, "/")
     assert "1 to 25 of 42" in plain(first)
+    names = re.findall(r"many-(\d+):v1</a>", first)
+    assert names == [str(number) for number in range(24)]  # 9 before 10
     assert "All 42" in plain(first)
     second = plain(page(served, "/?kind=voice&page=2"))
     assert "26 to 42 of 42" in second
@@ -321,7 +334,8 @@ def test_find_a_voice_listen_and_copy_the_command(browser: Browser, served: Serv
     browser.click("[data-copy=command-0]")
     browser.wait("document.querySelector('[data-copy=command-0]').textContent === 'Copied'")
     copied = browser.run("navigator.clipboard.readText()")
-    assert copied.startswith("xttsreg train --model anna:v1 --dataset DIR ")
+    # A voice has no dvae.pth, so it is its base that another one is trained from.
+    assert copied.startswith("xttsreg train --model own:v1 --dataset DIR ")
     assert browser.run("document.querySelector('[role=status]').textContent") == "Copied"
 
 
@@ -360,14 +374,19 @@ def test_by_keyboard_alone(browser: Browser, served: Served) -> None:
         if not what[2]:
             hidden.append(what)
     assert reached[0] == "#main"
-    for wanted in ("/", "/-/report/anna:v1", "Copy: Train from it", "/-/show/own:v1",
-                   "/anna/resolve/v1/model.pth", "After: the fine-tuned voice"):  # fmt: skip
+    for wanted in (
+        "/", "/-/report/anna:v1", "Copy: Train another voice from its base", "/-/show/own:v1",
+        "/anna/resolve/v1/model.pth", "After: the fine-tuned voice",
+    ):  # fmt: skip
         assert wanted in reached, wanted
     assert hidden == []
 
 
 @needs_chromium
-@pytest.mark.parametrize("path", ["/", "/-/show/anna:v1", "/-/show/own:v1", "/-/show/corpus:v1"])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/?kind=voice&page=2", "/-/show/anna:v1", "/-/show/own:v1", "/-/show/corpus:v1", "/no"],
+)
 def test_it_fits_and_has_both_colours(
     browser: Browser, served: Served, path: str, tmp_path: Path
 ) -> None:
@@ -380,7 +399,8 @@ def test_it_fits_and_has_both_colours(
         browser.run("document.querySelectorAll('details').forEach(it => it.open = true)")
         outside = browser.run(
             "[...document.querySelectorAll('main *')].filter(it => it.getClientRects().length && "
-            "it.getBoundingClientRect().right > innerWidth + 1).map(it => it.outerHTML)"
+            "it.getBoundingClientRect().right > (it.closest('section') ?? document.body)"
+            ".getBoundingClientRect().right + 1).map(it => it.outerHTML)"
         )
         assert outside == []
         target = tmp_path / f"{width}-{scheme}.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ class Wanted:
 def home(snapshot: Snapshot, census: Census, proofs: Proofs, wanted: Wanted) -> Page:
     """The page. Looks at files: not for the event loop's thread."""
     found = [item for item in snapshot.items.values() if wanted.fits(item)]
-    content = _search(wanted)
+    content = search(wanted)
     if not snapshot.items:
         content += (
             "<section><p>This store is empty. <code>xttsreg import</code>, <code>fetch</code>"
@@ -82,10 +83,11 @@ def home(snapshot: Snapshot, census: Census, proofs: Proofs, wanted: Wanted) -> 
     )
 
 
-def _search(wanted: Wanted) -> Html:
+def search(wanted: Wanted) -> Html:
+    """Where to look for something by name."""
     return (
         '<form class="search" role="search" action="/"><label for="q">Name</label>'
-        '<input type="search" id="q" name="q" placeholder="Find a voice, a set, a dataset"'
+        '<input type="search" id="q" name="q" placeholder="Voice, set or dataset"'
         f' value="{escape(wanted.words)}"><button>Find</button></form>'
     )
 
@@ -102,11 +104,18 @@ def _headlines(snapshot: Snapshot, census: Census) -> list[tuple[str, str, str]]
     ]
 
 
-def _newest(item: Item) -> tuple[bool, str, str]:
+def _newest(item: Item) -> tuple[bool, str, list[str]]:
     """Sort key: newest first, then what has no date, by name."""
     created = item.manifest.annotations.get(CREATED, "")
     # Complemented, so that a later date sorts first and equal ones go by name.
-    return not created, "".join(chr(255 - ord(c) % 256) for c in created), item.tagged
+    backwards = "".join(chr(255 - ord(c) % 256) for c in created)
+    return not created, backwards, _as_people_count(item.tagged)
+
+
+def _as_people_count(name: str) -> list[str]:
+    """Sort key of a name: v2 before v10."""
+    parts = re.split(r"([0-9]+)", name)
+    return [part.lstrip("0").rjust(20, "0") if at % 2 else part for at, part in enumerate(parts)]
 
 
 def _section(

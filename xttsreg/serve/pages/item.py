@@ -16,6 +16,7 @@ from xttsreg.ops.lineage import AUTHOR
 from xttsreg.ops.reports import ABOUT, REPORT_FILE, REPORT_TYPE, SENTENCE
 from xttsreg.serve.census import Census
 from xttsreg.serve.pages import links
+from xttsreg.serve.pages.commands import commands
 from xttsreg.serve.pages.frame import Page, state_word, when
 from xttsreg.serve.pages.lineage import draw, gather
 from xttsreg.serve.proofs import Proofs, State
@@ -24,6 +25,7 @@ from xttsreg.serve.shelf import Item, Snapshot
 _SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
 MAX_FILES = 200
 MAX_SOUNDS = 12
+MAX_NAMES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ def show(scene: Scene) -> Page:
         states[layer.digest] = scene.proofs.state(layer)
     sections = [
         ("listen", "Listen", _listen(scene)),
-        ("use", "Use it", _commands(scene)),
+        ("use", "Use it", commands(item, scene.snapshot, scene.origin, locked=scene.locked)),
         ("lineage", "Where it comes from", draw(gather(item, scene.snapshot, scene.census))
          + _more(scene)),
         ("files", "Files", _files(scene, states)),
@@ -151,56 +153,6 @@ def _sound(title: str, about: str, address: str) -> Html:
     )
 
 
-def _commands(scene: Scene) -> Html:
-    rows = []
-    for number, (label, command) in enumerate(_use(scene)):
-        key = f"command-{number}"
-        rows.append(
-            f'<h3>{escape(label)}</h3><div class="command"><pre id="{key}" tabindex="0">'
-            f'{_unbroken(command)}</pre><button type="button" data-copy="{key}" hidden '
-            f'aria-label="Copy: {escape(label)}">Copy</button></div>'
-        )
-    return "".join(rows)
-
-
-def _unbroken(command: str) -> Html:
-    """A command whose options are not torn apart after their dashes."""
-    words = (f'<span class="option">{escape(word)}</span>' if word.startswith("-") else escape(word)
-             for word in command.split(" "))  # fmt: skip
-    return " ".join(words)
-
-
-def _use(scene: Scene) -> Iterator[tuple[str, str]]:
-    item, host = scene.item, scene.origin.partition("://")[2]
-    ref, repo = item.tagged, item.repo
-    if item.kind in ("weights", "voice"):
-        yield (
-            "Train from it",
-            f"xttsreg train --model {ref} --dataset DIR --formatter ljspeech --language en "
-            "--name my-voice",
-        )
-        yield (
-            "Speak with it",
-            f'xttsreg synth {ref} --text "Good morning." --language en -o hello.wav'
-            + ("" if REFERENCE_FILE in item.files else " --speaker-wav clip.wav"),
-        )
-    if item.kind == "dataset":
-        yield (
-            "Train with it",
-            f"xttsreg train --model xtts_v2:main --dataset {ref} --formatter ljspeech "
-            "--language en --name my-voice",
-        )
-    plain = "" if scene.origin.startswith("https") else " --plain-http"
-    yield "Bring it into another machine's store", f"xttsreg pull {host}/{ref}{plain}"
-    kind = " --repo-type dataset" if item.kind == "dataset" else ""
-    token = "HF_TOKEN=... " if scene.locked else ""
-    yield (
-        "Or its files alone, with the hub's client",
-        f"{token}HF_ENDPOINT={scene.origin} hf download {repo} --revision {item.tag}{kind} "
-        f"--local-dir {repo.rpartition('/')[2]}",
-    )
-
-
 def _more(scene: Scene) -> Html:
     more = gather(scene.item, scene.snapshot, scene.census).more
     if not more:
@@ -237,9 +189,10 @@ def _about(scene: Scene) -> Html:
         "Manifest": code(item.entry.digest),
         "Commit": code(item.commit),
     }
-    rows["Other names"] = ", ".join(
-        f'<a href="{escape(links.show(each))}">{escape(each.tagged)}</a>' for each in others[:20]
-    )
+    listed = [f'<a href="{escape(links.show(each))}">{escape(each.tagged)}</a>'
+              for each in others[:MAX_NAMES]]  # fmt: skip
+    left = len(others) - len(listed)
+    rows["Other names"] = ", ".join(listed) + (f", and {left} more" if left else "")
     notes = item.manifest.annotations
     for label, key in (("Base", BASE), ("Dataset", DATASET)):
         rows[label] = code(notes[key]) if key in notes else None

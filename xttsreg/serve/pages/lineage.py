@@ -14,6 +14,7 @@ from xttsreg.serve.shelf import Item, Snapshot
 MAX_HEIRS = 6
 _WIDTH, _HEIGHT, _ACROSS, _DOWN = 190, 50, 56, 18
 _CHARACTERS = 23
+_GUTTER = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +137,9 @@ def _draw(graph: Graph, kind: str) -> str:
             if wide:
                 shift = (longest - len(column)) * (_HEIGHT + _DOWN) / 2
                 places[key] = (number * (_WIDTH + _ACROSS), shift + row * (_HEIGHT + _DOWN))
-            else:  # one box a line, so that names stay readable
+            else:  # one box a line, so that names stay readable; lines go down on its left
                 line = sum(map(len, columns[:number])) + row
-                places[key] = (18 * number, line * (_HEIGHT + _DOWN))
+                places[key] = (_GUTTER * (number + 1), line * (_HEIGHT + _DOWN))
     width = max(x for x, _ in places.values()) + _WIDTH + 4
     height = max(y for _, y in places.values()) + _HEIGHT + 4
     lines = "".join(_edge(places[a], places[b], wide) for a, b in graph.edges)
@@ -158,8 +159,9 @@ def _edge(start: tuple[float, float], end: tuple[float, float], wide: bool) -> s
         bend = (x + to_x) / 2
         way = f"M{x:.0f} {y:.0f}C{bend:.0f} {y:.0f} {bend:.0f} {to_y:.0f} {to_x:.0f} {to_y:.0f}"
     else:
-        x, y = start[0] + 9, start[1] + _HEIGHT
-        way = f"M{x:.0f} {y:.0f}V{end[1] + _HEIGHT / 2:.0f}H{end[0]:.0f}"
+        x, y = start[0], start[1] + _HEIGHT / 2
+        left, to_y = x - _GUTTER / 2, end[1] + _HEIGHT / 2
+        way = f"M{x:.0f} {y:.0f}H{left:.0f}V{to_y:.0f}H{end[0]:.0f}"
     return f'<path class="edge" d="{way}"/>'
 
 

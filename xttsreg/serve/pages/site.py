@@ -10,7 +10,7 @@ from aiohttp import web
 from xttsreg.serve.answers import content_type, origin, send_blob, short
 from xttsreg.serve.census import Census, take_census
 from xttsreg.serve.pages.frame import REPORT_POLICY, Page, policy
-from xttsreg.serve.pages.home import Wanted, home
+from xttsreg.serve.pages.home import Wanted, home, search
 from xttsreg.serve.pages.item import Scene, report_of, show
 from xttsreg.serve.proofs import Proofs
 from xttsreg.serve.shelf import Item, Shelf, Snapshot
@@ -55,7 +55,7 @@ class Site:
             kind="xttsreg",
             heading="There is nothing here",
             summary="It may have had this name before, or the address has a slip.",
-            content="",
+            content=search(Wanted()),
         )
         return await self._page(lambda: page, status=404)
 
