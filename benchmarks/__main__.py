@@ -17,6 +17,7 @@ from benchmarks import (
     growth,
     memory,
     peers,
+    pushing,
     results,
     scale,
     serving,
@@ -40,6 +41,7 @@ def everything(directory: Path) -> Iterator[Measure]:
     yield lambda: memory.run(directory, 50)
     yield lambda: training.run(directory, "tiny", 3)
     yield lambda: serving.run(directory, 2)
+    yield lambda: pushing.run(directory, "full", 3)
 
 
 def quick(directory: Path) -> Iterator[Measure]:
@@ -50,6 +52,8 @@ def quick(directory: Path) -> Iterator[Measure]:
     yield lambda: memory.run(directory, 1)
     yield lambda: transfer.run(directory, "small", 1)
     yield lambda: fetching.run(directory, "small", 1)
+    yield lambda: serving.run(directory, 1, serving.SMALL)
+    yield lambda: pushing.run(directory, "small", 1)
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 DEBIAN = {"rsync": "rsync", "aria2c": "aria2", "skopeo": "skopeo", "restic": "restic",
           "nginx": "nginx-light", "curl": "curl", "git-annex": "git-annex",
-          "ab": "apache2-utils", "openssl": "openssl"}  # fmt: skip
+          "ab": "apache2-utils", "openssl": "openssl",
+          "docker-registry": "docker-registry"}  # fmt: skip
 """Program to Debian package."""
 TELLS = {"nginx": "-v", "openssl": "version", "restic": "version", "git-annex": "version",
          "ab": "-V"}  # fmt: skip

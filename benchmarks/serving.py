@@ -18,18 +18,34 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import peers
 from benchmarks.alone import alone
-from benchmarks.results import Section
+from benchmarks.results import Goal, Section
 from xttsreg.content.modelpack import CONFIG_TYPE, ModelInfo, build_model, file_layer
 from xttsreg.content.stream import digest_stream
 from xttsreg.stores.layout import LayoutStore
 
-FILES = {"model.pth": 1_867_929_118, "dvae.pth": 20_000_000, "config.json": 4_368}
-CLIENTS = 200
-REQUESTS = 4000
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked for: sizes of three files, clients at once, requests for the small file."""
+
+    large_bytes: int
+    middle_bytes: int
+    clients: int
+    requests: int
+
+    @property
+    def files(self) -> dict[str, int]:
+        """Name to size, in bytes."""
+        return {"model.pth": self.large_bytes, "dvae.pth": self.middle_bytes, "config.json": 4_368}
+
+
+FULL = Load(1_867_929_118, 20_000_000, 200, 4000)
+SMALL = Load(20_000_000, 1_000_000, 20, 200)
 _REF = "random:v1"
 _NGINX = """
 daemon off; worker_processes auto; pid {root}/nginx.pid; error_log {root}/error.log;
@@ -43,11 +59,11 @@ http {{
 """
 
 
-def make_store(root: Path) -> Path:
+def make_store(root: Path, load: Load) -> Path:
     """Random files, and a store that has them; made once."""
     files, home = root / "files", root / "home"
     files.mkdir(parents=True, exist_ok=True)
-    for name, size_bytes in FILES.items():
+    for name, size_bytes in load.files.items():
         path = files / name
         if not path.exists() or path.stat().st_size != size_bytes:
             with path.open("wb") as file:
@@ -92,9 +108,9 @@ def running(command: list[str], port: int, log: Path) -> Iterator[subprocess.Pop
 
 
 @contextmanager
-def both(root: Path) -> Iterator[dict[str, str]]:
+def both(root: Path, load: Load) -> Iterator[dict[str, str]]:
     """Address of each server, up to the file's name."""
-    files, ports = make_store(root), {"nginx": free_port(), "xttsreg": free_port()}
+    files, ports = make_store(root, load), {"nginx": free_port(), "xttsreg": free_port()}
     (root / "tmp").mkdir(exist_ok=True)
     conf = root / "nginx.conf"
     conf.write_text(_NGINX.format(root=root, files=files, port=ports["nginx"]))
@@ -118,18 +134,18 @@ def one_client(base: str) -> float:
     return time.perf_counter() - began
 
 
-def many_clients(base: str) -> tuple[float, int]:
+def many_clients(base: str, clients: int) -> tuple[float, int]:
     """Seconds until all clients have the middle file, and how many failed."""
     began = time.perf_counter()
     command = ["curl", "-sSf", "-o", os.devnull, "--max-time", "300", f"{base}/dvae.pth"]
-    clients = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(CLIENTS)]
-    failed = sum(client.wait() != 0 for client in clients)
+    running = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(clients)]
+    failed = sum(client.wait() != 0 for client in running)
     return time.perf_counter() - began, failed
 
 
-def rate(base: str) -> float:
+def rate(base: str, requests: int) -> float:
     """Requests a second for the small file, with 50 at once."""
-    command = ["ab", "-q", "-k", "-c", "50", "-n", str(REQUESTS), f"{base}/config.json"]
+    command = ["ab", "-q", "-k", "-c", "50", "-n", str(requests), f"{base}/config.json"]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     failed = re.search(r"Failed requests:\s+(\d+)", told)
     if not failed or failed.group(1) != "0" or "Non-2xx" in told:
@@ -137,43 +153,54 @@ def rate(base: str) -> float:
     return float(re.search(r"Requests per second:\s+([\d.]+)", told).group(1))  # type: ignore[union-attr]
 
 
-def measure(root: Path, rounds: int) -> dict[str, dict[str, float]]:
+def measure(root: Path, rounds: int, load: Load) -> dict[str, dict[str, float]]:
     """Figures of both servers: GB/s to one client and to many, failures, requests a second."""
     best: dict[str, dict[str, float]] = {}
-    with both(root) as bases:
+    with both(root, load) as bases:
         for base in bases.values():
             one_client(base)  # into the cache
         for _ in range(rounds):
             for name, base in bases.items():
                 so_far = best.setdefault(name, {"one": 0.0, "many": 0.0, "failed": 0, "rate": 0.0})
-                so_far["one"] = max(so_far["one"], FILES["model.pth"] / one_client(base) / 1e9)
-                took_s, failed = many_clients(base)
-                so_far["many"] = max(so_far["many"], CLIENTS * FILES["dvae.pth"] / took_s / 1e9)
+                so_far["one"] = max(so_far["one"], load.large_bytes / one_client(base) / 1e9)
+                took_s, failed = many_clients(base, load.clients)
+                sent_bytes = load.clients * load.middle_bytes
+                so_far["many"] = max(so_far["many"], sent_bytes / took_s / 1e9)
                 so_far["failed"] += failed
-                so_far["rate"] = max(so_far["rate"], rate(base))
+                so_far["rate"] = max(so_far["rate"], rate(base, load.requests))
     return best
 
 
-def run(directory: Path, rounds: int) -> Section | None:
+def goals(found: dict[str, dict[str, float]], load: Load) -> Iterator[Goal]:
+    """What these figures were meant to be."""
+    ours, peer = found["xttsreg"], found["nginx"]
+    yield Goal(what="nginx to serve, one client, throughput", limit=1 / 0.8,
+               found=peer["one"] / ours["one"])  # fmt: skip
+    yield Goal(what=f"serve: of {load.clients} clients at once, failed", limit=0,
+               found=ours["failed"])  # fmt: skip
+
+
+def run(directory: Path, rounds: int, load: Load = FULL) -> Section | None:
     """Measure, and return the lines of the result; None if a program is missing."""
     if not shutil.which("nginx") or not shutil.which("ab"):
         print("serving: left out, it needs nginx and ab (apache2-utils)")
         return None
     root = directory / "serving"
     root.mkdir(parents=True, exist_ok=True)
-    found = measure(root, rounds)
+    found = measure(root, rounds, load)
     shutil.rmtree(root)
     lines = [f"best of {rounds} rounds", f"{'':38}{'xttsreg':>10}{'nginx':>10}{'ratio':>8}"]
     for key, label in (
-        ("one", "1.87 GB to one client, GB/s"),
-        ("many", f"20 MB to {CLIENTS} clients at once, GB/s"),
+        ("one", f"{load.large_bytes / 1e9:.2f} GB to one client, GB/s"),
+        ("many", f"{load.middle_bytes / 1e6:.0f} MB to {load.clients} clients at once, GB/s"),
         ("rate", "4 kB, 50 at once, requests/s"),
     ):
         ours, peer = found["xttsreg"][key], found["nginx"][key]
         lines.append(f"{label:38}{ours:10.2f}{peer:10.2f}{ours / peer:8.2f}")
     lines.append(f"{'failed clients':38}" + "".join(
         f"{found[name]['failed']:10.0f}" for name in ("xttsreg", "nginx")))  # fmt: skip
-    return Section(title="Serving", command="python -m benchmarks.serving --record", lines=lines)
+    return Section(title="Serving", command="python -m benchmarks.serving --record", lines=lines,
+                   goals=list(goals(found, load)))  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
