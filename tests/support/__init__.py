@@ -325,10 +325,13 @@ def _fork(
         time.sleep(0.003)
 
 
-def start_cli(args: Sequence[object], home: Path, **env: str) -> subprocess.Popen[str]:
-    """Start ``xttsreg ARGS`` and go on."""
+def start_cli(
+    args: Sequence[object], home: Path, *, changed: str = "", **env: str
+) -> subprocess.Popen[str]:
+    """Start ``xttsreg ARGS`` and go on; with ``changed``, code that is run before."""
+    program = f"import sys; {changed}; from xttsreg.cli import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.Popen(
-        command(*args),
+        [sys.executable, "-c", program, *map(str, args)] if changed else command(*args),
         env=clean_environment(home, **env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

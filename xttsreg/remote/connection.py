@@ -183,9 +183,9 @@ class Connection:
         """`call` as often as is sensible; for requests that may be repeated."""
         return self.retry(lambda: self.call(method, url, headers, data, ok=ok))
 
-    def retry(self, work: Callable[[], T]) -> T:
-        """Do something that may be repeated."""
-        return with_retries(work, attempts=self.options.attempts, sleep=self.options.sleep)
+    def retry(self, work: Callable[[], T], *, sleep: Sleep | None = None) -> T:
+        """Do something that may be repeated; ``sleep`` waits between, instead of the options'."""
+        return with_retries(work, attempts=self.options.attempts, sleep=sleep or self.options.sleep)
 
 
 def _error_code(answer: requests.Response) -> str:

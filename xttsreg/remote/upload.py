@@ -25,6 +25,8 @@ from xttsreg.remote.retry import pause_s
 CHUNK_BYTES = 16 * 1024 * 1024
 """What one request carries, and what is held in memory a blob under way."""
 
+_LOOK_S = 0.5
+"""How often a wait is left to see whether the copy has been stopped meanwhile."""
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})", re.ASCII)
 
 
@@ -59,7 +61,7 @@ def upload(connection: Connection, blob: Descriptor, source: Readable, advance: 
             seek: Any = getattr(source, "seek", None)
             if failed >= most or seek is None:
                 raise
-            connection.options.sleep(pause_s(error, failed))
+            run.sleep(pause_s(error, failed))
             if run.is_there():
                 return
             advance(-run.sent_bytes)
@@ -84,10 +86,17 @@ class _Upload:
         self.sent_bytes = 0
 
     def send(self, source: Readable) -> None:
-        self._connection.retry(self._begin)
+        self._connection.retry(self._begin, sleep=self.sleep)
         while chunk := _read_full(source, self._chunk_bytes):
             self._send_chunk(chunk)
-        self._connection.retry(self._finish)
+        self._connection.retry(self._finish, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; whoever watches may end it."""
+        while seconds > 0:
+            self._advance(0)
+            self._connection.options.sleep(min(seconds, _LOOK_S))
+            seconds -= _LOOK_S
 
     def _begin(self) -> None:
         url = self._connection.url("blobs/uploads/")
@@ -109,7 +118,7 @@ class _Upload:
                 failed = 0 if self.sent_bytes > before else failed + 1
                 if failed >= self._connection.options.attempts:
                     raise
-                self._connection.options.sleep(pause_s(error, max(1, failed)))
+                self.sleep(pause_s(error, max(1, failed)))
                 self._ask(start, end)
 
     def _patch(self, data: bytes) -> None:
@@ -130,9 +139,9 @@ class _Upload:
 
     def _ask(self, start: int, end: int) -> None:
         """Ask how far the registry is; a piece may have arrived though its answer did not."""
-        ask = self._connection.retry
-        with ask(
-            lambda: self._connection.call("GET", self._location, ok=(200, 204, 404))
+        with self._connection.retry(
+            lambda: self._connection.call("GET", self._location, ok=(200, 204, 404)),
+            sleep=self.sleep,
         ) as answer:
             match = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
             there = int(match[1]) + 1 if match and match[1] != "0" else 0
