@@ -299,8 +299,6 @@ def test_what_a_registry_answers(served: Served, place: Path) -> None:
 @needs_registry
 def test_round_trip(place: Path, tmp_path: Path, hub_client: dict[str, str]) -> None:
     """Store, registry, second store, serve, ``hf download``, sha256sum."""
-    if not hub_client:
-        pytest.skip("the command `hf` of 0.x is another; the newer two are enough")
     with Registry(tmp_path / "registry") as registry:
         there = f"{registry.host}/team/small:main"
         assert run_cli(["push", "small:main", there], place / "home").code == 0
@@ -442,6 +440,76 @@ def test_many_clients_with_slow_ones_among_them(served: Served, place: Path) -> 
         time.sleep(0.05)
     else:
         raise AssertionError("requests of clients that are gone stay open")
+
+
+def test_who_says_nothing_and_who_takes_nothing_is_let_go(place: Path) -> None:
+    """But nobody who is only slow."""
+    big, health = (f"GET {path} HTTP/1.1\r\nHost: x\r\n".encode()
+                   for path in ("/own/resolve/v1/model.pth", "/healthz"))  # fmt: skip
+    with Served(place / "home", is_hurried=True) as served:
+
+        def connect(data: bytes) -> socket.socket:
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            connection.connect(("127.0.0.1", served.port))
+            connection.sendall(data)
+            connection.settimeout(20)
+            return connection
+
+        began = time.monotonic()
+        deaf, slow = connect(big + b"\r\n"), connect(big + b"Connection: close\r\n\r\n")
+        quiet = [connect(data) for data in (b"", health, health + b"X: y", health + b"\r\n")]
+        read = bytearray()
+        while data := slow.recv(65536):  # in all, longer than anybody may take nothing
+            read += data
+            if time.monotonic() - began < 5:
+                time.sleep(0.02)
+        head, _, body = bytes(read).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert hashlib.sha256(body).hexdigest() == sha256_of(place / "weights" / "model.pth")
+        for connection in quiet:
+            while connection.recv(65536):
+                pass
+        assert time.monotonic() - began < 30
+        for _ in range(200):
+            metrics = served.get("/metrics").body.decode()
+            if "xttsreg_aborted_total 1" in metrics:
+                break
+            time.sleep(0.1)
+        assert "xttsreg_aborted_total 1" in metrics
+        assert "xttsreg_open_requests 1" in metrics
+        for connection in (deaf, slow, *quiet):
+            connection.close()
+    assert not [line for line in served.log if "Traceback" in line or "Error" in line]
+
+
+def test_it_goes_on_hashing_what_is_new_after_an_index_that_could_not_be_read(
+    own: LayoutStore, tmp_path: Path
+) -> None:
+    with Served(tmp_path / "home", is_hurried=True) as served:
+
+        def hashed() -> int:
+            [line] = [line for line in served.get("/metrics").body.decode().splitlines()
+                      if line.startswith("xttsreg_hashed_blobs_total ")]  # fmt: skip
+            return int(line.split()[1])
+
+        index = own.root / "index.json"
+        good = index.read_bytes()
+        index.write_bytes(good[:-9])
+        time.sleep(0.5)
+        assert served.get("/api/models").status == 500
+        index.write_bytes(good)
+        for record in (own.state / "verified").iterdir():
+            record.unlink()
+        before = hashed()
+        own.tag("own:v2", own.tags()["own:v1"])
+        for _ in range(200):
+            if hashed() > before:
+                break
+            time.sleep(0.05)
+        assert hashed() > before
+        served.process.terminate()
+        assert served.process.wait(20) == 0
 
 
 # --- who may, and where --------------------------------------------------------------------------

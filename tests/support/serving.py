@@ -13,6 +13,11 @@ from typing import Any
 
 from support import start_cli
 
+_HURRY = (
+    "from xttsreg.serve import app, running;"
+    "running.IDLE_S, running.STALL_S, app.WARM_AGAIN_S = 2.0, 2.0, 0.1"
+)
+
 
 class Answer:
     """An answer as it is on the wire."""
@@ -31,11 +36,14 @@ class Served:
     Args:
         home: Its XTTSREG_HOME.
         options: More of the command line.
+        is_hurried: Its clocks go fast: what takes half a minute or two takes seconds.
         env: More variables.
     """
 
-    def __init__(self, home: Path, *options: object, **env: str) -> None:
-        self.process = start_cli(["serve", "--port", "0", *options], home, **env)
+    def __init__(self, home: Path, *options: object, is_hurried: bool = False, **env: str) -> None:
+        changed = _HURRY if is_hurried else ""
+        args = ["serve", "--port", "0", *options]
+        self.process = start_cli(args, home, changed=changed, **env)
         self.log: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

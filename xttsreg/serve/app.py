@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from xttsreg.catalog import Catalog
-from xttsreg.errors import BlobNotFound, IntegrityError, XttsregError
+from xttsreg.errors import BlobNotFound, XttsregError
 from xttsreg.serve.access import Log, Token, log_line
 from xttsreg.serve.answers import as_json, short
 from xttsreg.serve.hub import Hub
@@ -23,7 +24,8 @@ from xttsreg.stores.layout import LayoutStore
 
 _ABORTED = 499
 """What is logged for a client that went away; nginx's number for it."""
-_WARM_AGAIN_S = 10.0
+WARM_AGAIN_S = 10.0
+"""How often the store is looked at for what has no record yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +67,9 @@ class App:
             surface, answer = await self._admit(request)
             status = answer.status
             return answer
-        except (ConnectionError, RuntimeError) as error:
-            # asyncio raises RuntimeError for a transport that closes under it.
+        except (ConnectionError, TimeoutError, RuntimeError) as error:
+            # The kernel gave up on who took nothing; asyncio raises RuntimeError for a transport
+            # that closes under it.
             if request.transport and not request.transport.is_closing():
                 if isinstance(error, RuntimeError):
                     raise
@@ -104,7 +107,7 @@ class App:
             return surface or "hub", await self._route(request, path, surface)
         except BlobNotFound as error:
             return surface or "hub", _failed(f"{error.message}; ask who runs this server")
-        except (IntegrityError, XttsregError) as error:
+        except XttsregError as error:
             return surface or "hub", _failed(
                 f"damaged in the store, so it is not sent: {error.message}"
             )
@@ -131,11 +134,12 @@ class App:
         """Hash in the background what has no record, now and whenever the store has changed."""
         seen: object = None
         while self._options.warm:
-            snapshot = await self.shelf.look()
-            if snapshot is not seen:
-                await self.proofs.prove_all(snapshot.blobs())
-                seen = snapshot
-            await asyncio.sleep(_WARM_AGAIN_S)
+            with contextlib.suppress(XttsregError):  # who asks for something is told
+                snapshot = await self.shelf.look()
+                if snapshot is not seen:
+                    await self.proofs.prove_all(snapshot.blobs())
+                    seen = snapshot
+            await asyncio.sleep(WARM_AGAIN_S)
 
 
 def _failed(message: str) -> web.Response:

@@ -11,7 +11,13 @@ from typing import BinaryIO, Literal
 
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
-from xttsreg.errors import BlobNotFound, DigestMismatch, IntegrityError, SizeMismatch
+from xttsreg.errors import (
+    BlobNotFound,
+    DigestMismatch,
+    IntegrityError,
+    SizeMismatch,
+    XttsregError,
+)
 from xttsreg.stores.layout import LayoutStore
 
 HASHING_THREADS = 2
@@ -83,7 +89,7 @@ class Proofs:
     async def prove_all(self, blobs: Iterable[Descriptor]) -> None:
         """Hash what needs it, one after another, so that clients do not wait for it later."""
         for blob in blobs:
-            with contextlib.suppress(BlobNotFound, IntegrityError):
+            with contextlib.suppress(XttsregError):
                 (await self.open(blob)).close()
 
     def state(self, blob: Descriptor) -> State:
