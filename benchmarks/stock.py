@@ -2,14 +2,17 @@
 
 ``python -m benchmarks.stock VIEW DATASET OUTPUT STEPS`` does what the recipe of TTS 0.22.0 does
 with local files, without xttsreg, and writes one JSON line for the construction, each step and, if
-the first epoch has no more steps than that, for the best model that it saves then. The second
-engine reads no clip on a machine without FFmpeg; there, and there alone, it gets our reader.
+the first epoch has no more steps than that, for the best model that it saves then; ``--cuda``: on
+a GPU. The second engine reads no clip on a machine without FFmpeg; there, and there alone, it gets
+our reader.
 """
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
+import multiprocessing
 import os
 import resource
 import sys
@@ -18,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ["TRAINER_TELEMETRY"] = "0"  # offline, its ping would end the run
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 ARCHITECTURE = (
     "gpt_layers",
@@ -29,7 +31,15 @@ ARCHITECTURE = (
 )
 
 
-def build_config(view: Path, dataset: Path, output: Path) -> Any:
+def build_config(
+    view: Path,
+    dataset: Path,
+    output: Path,
+    *,
+    batch_size: int = 2,
+    workers: int = 0,
+    lr: float = 1e-3,
+) -> Any:
     """Return the recipe's config for local files; the sizes are those of the weight set."""
     from TTS.config.shared_configs import BaseDatasetConfig
     from TTS.tts.layers.xtts.trainer.gpt_trainer import GPTArgs, GPTTrainerConfig
@@ -71,10 +81,10 @@ def build_config(view: Path, dataset: Path, output: Path) -> Any:
                 language="en",
             )
         ],
-        batch_size=2,
+        batch_size=batch_size,
         batch_group_size=48,
-        eval_batch_size=2,
-        num_loader_workers=0,
+        eval_batch_size=batch_size,
+        num_loader_workers=workers,
         print_step=50,
         plot_step=100,
         log_model_step=1000,
@@ -84,7 +94,7 @@ def build_config(view: Path, dataset: Path, output: Path) -> Any:
         optimizer="AdamW",
         optimizer_wd_only_on_weights=True,
         optimizer_params={"betas": [0.9, 0.96], "eps": 1e-8, "weight_decay": 1e-2},
-        lr=1e-3,
+        lr=lr,
         lr_scheduler="MultiStepLR",
         lr_scheduler_params={"milestones": [900000, 2700000, 5400000], "gamma": 0.5},
         test_sentences=[],
@@ -92,8 +102,20 @@ def build_config(view: Path, dataset: Path, output: Path) -> Any:
     )
 
 
-def main(view: Path, dataset: Path, output: Path, steps: int) -> None:
+def main(
+    view: Path,
+    dataset: Path,
+    output: Path,
+    steps: int,
+    *,
+    cuda: bool = False,
+    batch_size: int = 2,
+    workers: int = 0,
+    lr: float = 1e-3,
+) -> None:
     """Train for some steps, and tell."""
+    if not cuda:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import torchaudio
     from trainer import Trainer, TrainerArgs
     from TTS.tts.datasets import load_tts_samples
@@ -102,7 +124,7 @@ def main(view: Path, dataset: Path, output: Path, steps: int) -> None:
     from xttsreg.training.engine import read_audio_without_codec
 
     read_audio_without_codec(torchaudio)
-    config = build_config(view, dataset, output)
+    config = build_config(view, dataset, output, batch_size=batch_size, workers=workers, lr=lr)
     began, began_cpu = time.perf_counter(), time.process_time()
     model = GPTTrainer.init_from_config(config)
     tell(
@@ -129,7 +151,7 @@ def main(view: Path, dataset: Path, output: Path, steps: int) -> None:
         outputs, losses = step(*args)
         tell(event="step", step=trainer.total_steps_done, loss=losses["loss"])
         if trainer.total_steps_done == steps:
-            os._exit(0)  # its own ways to the end would save gigabytes first
+            leave()
         return outputs, losses
 
     save = trainer.save_best_model
@@ -138,11 +160,18 @@ def main(view: Path, dataset: Path, output: Path, steps: int) -> None:
         began = time.perf_counter()
         save()
         tell(event="saved", save_s=time.perf_counter() - began)
-        os._exit(0)
+        leave()
 
     trainer.save_best_model = saved
     trainer.train_step = told
     trainer.fit()
+
+
+def leave() -> None:
+    """End here: trainer's own ways to the end would save gigabytes first."""
+    for loader in multiprocessing.active_children():  # else they notice it 5 s later
+        loader.kill()
+    os._exit(0)
 
 
 def tell(**event: Any) -> None:
@@ -154,9 +183,25 @@ def tell(**event: Any) -> None:
         "cpu_s": time.process_time(),
         "peak_bytes": peak_kib * 1024,
     }
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        line["gpu_bytes"] = torch.cuda.max_memory_allocated()
+        line["gpu_reserved_bytes"] = torch.cuda.max_memory_reserved()
     sys.stderr.write(json.dumps(line) + "\n")
     sys.stderr.flush()
 
 
 if __name__ == "__main__":
-    main(*(Path(argument).absolute() for argument in sys.argv[1:4]), int(sys.argv[4]))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stock")
+    for place in ("view", "dataset", "output"):
+        parser.add_argument(place, type=Path)
+    parser.add_argument("steps", type=int)
+    parser.add_argument("--cuda", action="store_true", help="on a GPU")
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    given = parser.parse_args()
+    main(
+        *(place.absolute() for place in (given.view, given.dataset, given.output)), given.steps,
+        cuda=given.cuda, batch_size=given.batch_size, workers=given.workers, lr=given.lr,
+    )  # fmt: skip

@@ -222,13 +222,16 @@ def test_a_connection_from_inside_ends_the_run(tiny, clips, tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
 
 
-def test_unusable_device(tiny, clips, tmp_path):
+@pytest.mark.parametrize(("shown", "advice"), [(None, "nvidia-smi"), ("", "unset it")])
+def test_unusable_device(tiny, clips, tmp_path, monkeypatch, shown, advice):
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(InvalidInputError, match="no usable GPU"):
+    monkeypatch.setattr("xttsreg.training.environment._SHOWN", shown)
+    with pytest.raises(InvalidInputError, match="no usable GPU") as caught:
         train(tiny, quick(clips, device="cuda"), tmp_path / "run")
+    assert advice in str(caught.value.hint)
     assert not (tmp_path / "run").exists()
 
 

@@ -22,7 +22,7 @@ _DISTRIBUTIONS = (
     "xttsreg",
 )
 
-_SHOWN = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # before it is narrowed down below
+_SHOWN = os.environ.get("CUDA_VISIBLE_DEVICES")  # before it is narrowed down below
 
 _OFFLINE = {
     "TRAINER_TELEMETRY": "0",  # read once, while trainer is imported
@@ -80,6 +80,13 @@ def gpu_of(rank: int, gpus: str = "") -> str:
         f"--gpus {gpus}: there is no GPU {wanted} among those of CUDA_VISIBLE_DEVICES={_SHOWN}",
         hint=f"they are counted from 0: --gpus {','.join(map(str, range(len(shown))))}",
     )
+
+
+def no_gpu_hint() -> str:
+    """Return what to do where torch sees no GPU."""
+    if _SHOWN == "":
+        return "CUDA_VISIBLE_DEVICES is set to nothing, which hides them all: unset it"
+    return "use --device cpu, or check `nvidia-smi`"
 
 
 def prepare_environment(device: str = "auto", gpus: str = "") -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from xttsreg.errors import InvalidInputError, MissingDependency, XttsregError
 from xttsreg.training import engine
-from xttsreg.training.environment import prepare_environment
+from xttsreg.training.environment import no_gpu_hint, prepare_environment
 from xttsreg.training.options import TrainOptions
 from xttsreg.training.packages import missing_for, training_pins
 from xttsreg.training.preflight import Check, Checks, guarded, ok, warn
@@ -110,7 +110,7 @@ def check_gpu(device: str) -> Checks:
     if not torch.cuda.is_available():
         reason = _why_no_gpu(driver, torch.version.cuda)
         if device == "cuda":
-            raise InvalidInputError(f"no usable GPU: {reason}", hint="use --device cpu")
+            raise InvalidInputError(f"no usable GPU: {reason}", hint=no_gpu_hint())
         yield warn("gpu", f"none: {reason}", "training runs on the CPU: fine to try, slow for real")
         return
     name = torch.cuda.get_device_name(0)

@@ -16,7 +16,7 @@ from xttsreg.training import network
 from xttsreg.training.construct import construct, require_trainable
 from xttsreg.training.dataset import Limits, load_dataset
 from xttsreg.training.engine import require_engine
-from xttsreg.training.environment import prepare_environment, require_training
+from xttsreg.training.environment import no_gpu_hint, prepare_environment, require_training
 from xttsreg.training.explain import memory_explained
 from xttsreg.training.fit import LOG_NAME, Fit, Prepared, now
 from xttsreg.training.guard import offline_guard
@@ -180,9 +180,7 @@ def check_device(options: TrainOptions) -> None:
     import torch
 
     if (options.device == "cuda" or options.gpus) and not torch.cuda.is_available():
-        raise InvalidInputError(
-            "no usable GPU: torch sees none", hint="use --device cpu, or check `nvidia-smi`"
-        )
+        raise InvalidInputError("no usable GPU: torch sees none", hint=no_gpu_hint())
 
 
 def _write_proof(output: Path, proof: Proof) -> None:

@@ -14,7 +14,7 @@ from xttsreg.content.cores import cores
 from xttsreg.errors import IntegrityError, InvalidInputError, InvalidModel
 from xttsreg.training.checkpoint import safe_loading
 from xttsreg.training.clips import check_reference
-from xttsreg.training.environment import prepare_environment, require_training
+from xttsreg.training.environment import no_gpu_hint, prepare_environment, require_training
 from xttsreg.training.guard import offline_guard
 from xttsreg.training.languages import supported_languages
 from xttsreg.training.packages import require_language
@@ -117,7 +117,7 @@ def _choose_device(device: str) -> str:
 
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
-        raise InvalidInputError("no usable GPU: torch sees none", hint="use --device cpu")
+        raise InvalidInputError("no usable GPU: torch sees none", hint=no_gpu_hint())
     return "cuda" if available and device != "cpu" else "cpu"
 
 
