@@ -36,10 +36,10 @@ def everything(directory: Path) -> Iterator[Measure]:
     yield lambda: startup.run(directory)
     yield lambda: scale.run(directory, 10_000, 5)
     yield lambda: growth.run(directory, 100, 3)
-    yield lambda: transfer.run(directory, "full", 3)
+    yield lambda: transfer.run(directory, "full", 2)
     yield lambda: fetching.run(directory, "full", 2)
     yield lambda: memory.run(directory, 50)
-    yield lambda: training.run(directory, "tiny", 3)
+    yield lambda: training.run(directory, "tiny", 1)
     yield lambda: serving.run(directory, 2)
     yield lambda: pushing.run(directory, "full", 3)
 

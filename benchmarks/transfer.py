@@ -287,10 +287,10 @@ def _beside_the_copy(found: Found, job: str) -> str:
     openssl = found["verify, warm"].get("openssl dgst of the largest file")
     hashing = f"{openssl.median / cp.median:.2f} of cp's time, by openssl" if openssl else "as long"
     return (
-        f"the files come from memory and the disk took {cp.median:.1f} s, so the processor is the "
-        f"limit: the hash of the largest file alone takes {hashing}, and shares "
-        f"{os.cpu_count()} cores with the copy, the system's writing to the disk, Python's start "
-        "and the reading of pickles. From a stick, or onto a slower disk, the hash is hidden"
+        f"from memory onto a disk that took {cp.median:.1f} s, the processor is the limit: "
+        f"the hash of the largest file takes {hashing}, beside the copy, "
+        f"on {os.cpu_count()} cores; half a second is Python's start and the reading of pickles. "
+        "A slower disk hides it, see below"
     )
 
 
