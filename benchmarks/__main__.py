@@ -41,7 +41,7 @@ def everything(directory: Path) -> Iterator[Measure]:
     yield lambda: memory.run(directory, 50)
     yield lambda: training.run(directory, "tiny", 1)
     yield lambda: serving.run(directory, 2)
-    yield lambda: pushing.run(directory, "full", 3)
+    yield lambda: pushing.run(directory, "full", 2)
 
 
 def quick(directory: Path) -> Iterator[Measure]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from xttsreg.errors import InvalidInputError
+from xttsreg.training import options as module
 from xttsreg.training.options import TrainOptions, parse_overrides, parse_scalar
 from xttsreg.training.recipe import build_config
 
@@ -89,3 +90,9 @@ def test_missing_speaker_of_a_test_sentence_is_found_before(tiny):
     sentences = '[{"text": "Hi", "speaker_wav": "nowhere.wav", "language": "en"}]'
     with pytest.raises(InvalidInputError, match=r"nowhere\.wav"):
         config_with(tiny, test_sentences=sentences)
+
+
+def test_processes_share_the_cores_for_loading_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "cores", lambda: 16)
+    shares = [module.default_workers(processes) for processes in (1, 4, 32, 0)]
+    assert shares == [8, 4, 1, 8]

@@ -27,7 +27,7 @@ _OWN_OPTION = {"output_path": "the output directory", "datasets": "--dataset"}
 
 def default_workers(processes: int = 1) -> int:
     """How many processes load clips for each of those that train: the cores, but 8 at most."""
-    return max(1, min(8, cores() // processes))
+    return max(1, min(8, cores() // max(1, processes)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
