@@ -28,6 +28,7 @@ from xttsreg.errors import (
     SizeMismatch,
     Unauthorized,
 )
+from xttsreg.ops import parallel
 from xttsreg.ops.registry import Transferred, pull, push
 from xttsreg.remote.address import Address
 from xttsreg.remote.connection import Options
@@ -268,7 +269,10 @@ def test_a_page_instead_of_an_answer(
     assert tags_of(registry, f"page-{method.lower()}") == set()
 
 
-def test_a_registry_that_is_out_of_disk(tmp_path: Path) -> None:
+def test_a_registry_that_is_out_of_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One blob at a time, the largest first: distribution's registry never recovers from a small
+    # file that it has cut off.
+    monkeypatch.setattr(parallel, "cores", lambda: 1)
     source = filled_store(tmp_path / "s", make_small_set(tmp_path / "w", model_pth=6_000_000))
     disk = tmp_path / "disk"
     with (
