@@ -63,7 +63,8 @@ def test_folder(finished):
     assert run["versions"][here.tts.lower()] == training_pins(here)[here.tts.lower()]
     lines = (result.directory / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["eval", *["step"] * 2, "eval"]
-    assert "EPOCH" in (result.directory / "trainer_0_log.txt").read_text()
+    log = (result.directory / "trainer_0_log.txt").read_text()
+    assert (log.count("EPOCH: 0/"), log.count("Training Environment")) == (1, 1)
     assert result.violations == ()
 
 

@@ -26,17 +26,21 @@ def quiet(log: Path) -> Iterator[None]:
 
     with log.open("a", encoding="utf-8", buffering=1) as stream, warnings.catch_warnings():
         warnings.showwarning = _to_stream(stream)
-        # coqui-tts logs what TTS 0.22.0 prints
-        with _logged(stream, "trainer"), _logged(stream, "TTS"), redirect_stdout(stream):
+        # Trainer adds a handler of its own for the very same file; a second one would double it.
+        with (
+            _logged("trainer", logging.NullHandler()),
+            _logged("TTS", logging.StreamHandler(stream)),  # coqui-tts logs what 0.22.0 prints
+            redirect_stdout(stream),
+        ):
             yield
 
 
 @contextmanager
-def _logged(stream: TextIO, name: str) -> Iterator[None]:
-    """Send a logger's messages to a stream alone."""
+def _logged(name: str, handler: logging.Handler) -> Iterator[None]:
+    """Send a logger's messages to one handler alone."""
     logger = logging.getLogger(name)
     handlers, propagates = list(logger.handlers), logger.propagate
-    logger.handlers, logger.propagate = [logging.StreamHandler(stream)], False
+    logger.handlers, logger.propagate = [handler], False
     try:
         yield
     finally:
