@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from xttsreg.content.descriptor import explain
-from xttsreg.errors import InvalidInputError
+from xttsreg.errors import InvalidInputError, StoreError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,10 +39,13 @@ def load_toml(model: type[M], path: Path, error: type[InvalidInputError]) -> M:
 
     Raises:
         InvalidInputError: of the given type; unreadable, no TOML, or not what ``model`` says.
+        StoreError: the disk fails; there is nothing to mend in the file.
     """
     try:
         value = tomllib.loads(path.read_text("utf-8"))
     except OSError as failure:
+        if failure.errno == errno.EIO:
+            raise StoreError(f"{path}: {failure.strerror}") from failure
         raise error(f"{path}: {failure.strerror}", hint=_CHECK) from None
     except (ValueError, RecursionError) as failure:
         raise error(f"{path}: not valid TOML ({failure})", hint=_CHECK) from None

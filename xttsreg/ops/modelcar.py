@@ -23,6 +23,7 @@ from xttsreg.ops import licensing
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
 from xttsreg.stores.base import read_manifest, resolve
+from xttsreg.stores.durable import disk_errors
 from xttsreg.stores.layout import LayoutStore
 from xttsreg.stores.names import LAYOUT_FILE
 
@@ -71,7 +72,13 @@ def export_modelcar(
     files = manifest.files()
     if not files or (licensing.is_required(manifest) and LICENSE_FILE not in files):
         raise InvalidModel(f"{reference.tagged}: has no files, or not the terms it comes under")
-    if directory.exists() and not (directory / LAYOUT_FILE).exists() and any(directory.iterdir()):
+    with disk_errors(directory):
+        foreign = (
+            directory.exists()
+            and not (directory / LAYOUT_FILE).exists()
+            and any(directory.iterdir())
+        )
+    if foreign:
         raise AlreadyExists(
             f"{directory}: has something in it that is no OCI layout",
             hint="give a directory that does not exist yet",

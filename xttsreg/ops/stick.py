@@ -48,13 +48,15 @@ def require_ours(directory: Path, store: LayoutStore) -> None:
     """Make sure that a bundle may be written here: it removes what it does not need.
 
     Raises:
+        StoreError: the disk does not say what is in it.
         InvalidInputError: the directory holds something else than a bundle, or it is a store.
     """
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise InvalidInputError(f"{directory}: not a directory")
-    names = {path.name for path in directory.iterdir()} - SYSTEM_LITTER
+    with disk_errors(directory):
+        if not directory.exists():
+            return
+        if not directory.is_dir():
+            raise InvalidInputError(f"{directory}: not a directory")
+        names = {path.name for path in directory.iterdir()} - SYSTEM_LITTER
     names = {name for name in names if not name.startswith("._")}
     foreign = names - _OURS
     if foreign or (names - {_BLOBS} and LAYOUT_FILE not in names):

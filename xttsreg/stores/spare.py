@@ -17,7 +17,7 @@ from pathlib import Path
 
 from xttsreg.content.canonical import MAX_INDEX_BYTES
 from xttsreg.content.manifest import Index
-from xttsreg.errors import IntegrityError, InvalidManifest
+from xttsreg.errors import IntegrityError, InvalidManifest, StoreError
 from xttsreg.stores import durable
 from xttsreg.stores.verified import fingerprint
 
@@ -72,27 +72,42 @@ def keep(state: Path, index: Path, data: bytes) -> None:
 
 
 def read(state: Path) -> Index | None:
-    """The copy; None if there is none that can be read."""
-    with contextlib.suppress(InvalidManifest):
+    """The copy; None if there is none, or it has rotted.
+
+    Raises:
+        StoreError: the disk does not give it. It may do so later, and whoever made up names
+            meanwhile would have lost those in it.
+    """
+    try:
         _, data = _parts(state)
+    except OSError as error:
+        raise StoreError(
+            f"{state / FILE}: {error.strerror}; this file has the names",
+            hint="try again; if that stays so, remove it, and name a copy of it with --from",
+        ) from error
+    with contextlib.suppress(InvalidManifest):
         return Index.parse(data) if data else None
     return None
 
 
 def differs(state: Path, index: Path) -> bool:
     """Whether an index has other bytes than were written, though nobody has written since."""
-    seen, data = _parts(state)
     with contextlib.suppress(OSError, IntegrityError):
+        seen, data = _parts(state)
         if data and seen == fingerprint(index.stat()):
             return durable.read_small(index, MAX_INDEX_BYTES) != data
     return False
 
 
 def _parts(state: Path) -> tuple[str, bytes]:
-    """What the index looked like, and its bytes; empty if they are not what was written."""
+    """What the index looked like, and its bytes; empty if they are not what was written.
+
+    Raises:
+        OSError: the disk.
+    """
     try:
         head, _, data = durable.read_small(state / FILE, MAX_INDEX_BYTES + 1000).partition(b"\n")
-    except (OSError, IntegrityError):
+    except (FileNotFoundError, IntegrityError):
         return "", b""
     digest, _, seen = head.decode("ascii", "replace").partition(" ")
     return (seen, data) if hashlib.sha256(data).hexdigest() == digest else ("", b"")
