@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from xttsreg.content.digest import Digest
 
@@ -23,6 +30,13 @@ class Document(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+    @model_serializer(mode="wrap")
+    def _with_foreign_nulls(self, known: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is absent is left out, but for a null that somebody else wrote: that is a field."""
+        value: dict[str, Any] = known(self)
+        foreign = {name: None for name, field in (self.model_extra or {}).items() if field is None}
+        return {**value, **foreign}
 
     def to_json(self) -> dict[str, Any]:
         """The JSON value, with the field names of the format and without absent fields."""
