@@ -32,7 +32,9 @@ def test_killed_at_every_step(
     lost = []
     for point in points:
         # What this process imports or opens for its checks, its forks need not: the numbers move.
-        if not kill(point) and not kill(alike(point, points_of(act().log, world.root))):
+        if not kill(point) and not any(
+            kill(alike(point, points_of(act().log, world.root))) for _ in range(3)
+        ):
             lost.append(f"{point}: was not reached")
             continue
         lost += [f"{point}: {problem}" for problem in check_after(expected, shared)]

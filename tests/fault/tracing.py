@@ -145,7 +145,8 @@ def alike(point: Point, points: Sequence[Point]) -> Point:
     """The one of ``points`` that does what ``point`` did, wherever it is now in the order."""
 
     def shape(one: Point) -> tuple[str, str]:
-        return one.call, re.sub(r"[0-9a-f]{32}|\d+", "N", one.text.partition(" = ")[0])
+        # Names by chance are replaced; the text may end in the middle of one.
+        return one.call, re.sub(r"[0-9a-f]{8,}|\d+", "N", one.text.partition(" = ")[0])
 
     near = sorted(points, key=lambda one: abs(one.number - point.number))
     return next((one for one in near if shape(one) == shape(point)), point)
