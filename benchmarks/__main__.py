@@ -33,14 +33,14 @@ DIRECTORY = Path(__file__).resolve().parent.parent / ".bench"
 
 def everything(directory: Path) -> Iterator[Measure]:
     """At the size that counts; under a quarter of an hour on two cores and a disk of one's own."""
-    yield lambda: startup.run(directory)
+    yield lambda: startup.run(directory, 9)
     yield lambda: scale.run(directory, 10_000, 5)
-    yield lambda: growth.run(directory, 100, 2)
+    yield lambda: growth.run(directory, 100, 1)
     yield lambda: transfer.run(directory, "full", 2)
     yield lambda: fetching.run(directory, "full", 2)
     yield lambda: memory.run(directory, 50)
     yield lambda: training.run(directory, "tiny", 1)
-    yield lambda: serving.run(directory, 2)
+    yield lambda: serving.run(directory, 1)
     yield lambda: pushing.run(directory, "full", 1)
 
 

@@ -12,7 +12,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -72,9 +72,9 @@ def hub(root: Path, files: Path) -> Iterator[int]:
 
 
 def ways(
-    root: Path, files: Path, port: int, ready: Callable[[], object], *, slow: bool
+    root: Path, files: Path, port: int, ready: Callable[[], object], slow: Collection[str]
 ) -> Iterator[Lane]:
-    """The clients, each to an empty place below ``root``; the slow ones if that is wanted."""
+    """The clients, each to an empty place below ``root``; of the slow ones, those named."""
     place, base = root / "arrived", f"http://127.0.0.1:{port}/{_REPO}/resolve/main"
     sums = root / "sums"
     digests = {name: digest for digest, name in map(str.split, sums.read_text().splitlines())}
@@ -92,9 +92,9 @@ def ways(
     curl = (f'mkdir -p "$0"; cd "$0"; printf "%s\\n" {listed} | xargs -P4 -I{{}} sh -ec '
             f"'{each}' 2>/dev/null; {sync}")  # fmt: skip
     yield shell("curl, 4 at once", curl, "checks nothing")
-    if slow:
+    if "sha256sum" in slow:
         yield shell("curl, sha256sum -c", f"{curl}; sha256sum --quiet -c {sums}", rounds=_SLOW)
-    if slow and shutil.which("aria2c"):
+    if "aria2c" in slow and shutil.which("aria2c"):
         wanted = root / "aria2.txt"
         wanted.write_text("".join(
             f"{base}/{name}\n  out={name}\n  checksum=sha-256={digest}\n"
@@ -102,7 +102,7 @@ def ways(
         script = (f'aria2c -q -j4 -d "$0" -i {wanted} --max-tries=9 --retry-wait=0'
                   f' --file-allocation=none --console-log-level=error; {sync}')  # fmt: skip
         yield shell("aria2c, checked", script, rounds=_SLOW)
-    if slow:
+    if "hub" in slow:
         command = shlex.join([sys.executable, "-c", _HUB, _REPO])
         yield shell("huggingface_hub", _AGAIN.format(f'{command} "$0"') + f"; {sync}",
                     "checks sizes alone; run again where it gives up", _SLOW,
@@ -134,17 +134,16 @@ def measure(root: Path, files: Path, rounds: int) -> dict[str, dict[str, Times]]
     found = {}
     with ExitStack() as stack:
         port = stack.enter_context(hub(root / "hub", files))
-        slow = stack.enter_context(line(port, delay_s=_DELAY_S))
+        distant = stack.enter_context(line(port, delay_s=_DELAY_S))
         faulty = stack.enter_context(line(port))
+        # By far the most time is that of slow peers, so they run where it says the most.
         here = {
-            "straight": (port, lambda: None),
-            "20 ms there and back": (slow[0], lambda: None),
-            "broken in the middle": (faulty[0], lambda: faulty[1](total_bytes // 2)),
+            "straight": (port, lambda: None, ("sha256sum", "aria2c", "hub")),
+            "20 ms there and back": (distant[0], lambda: None, ()),
+            "broken in the middle": (faulty[0], lambda: faulty[1](total_bytes // 2), ("aria2c",)),
         }
-        for name, (where, ready) in here.items():
-            # By far the most time is theirs, and a line with a delay changes little about that.
-            lanes = ways(root, files, where, ready, slow=name != "20 ms there and back")
-            found[name] = race(lanes, rounds)
+        for name, (where, ready, slow) in here.items():
+            found[name] = race(ways(root, files, where, ready, slow), rounds)
     return found
 
 

@@ -47,7 +47,7 @@ def draw(goals: Sequence[Goal], curves: Curves, path: Path) -> Path:
 
 def _bars(axes: Any, goals: Sequence[Goal]) -> None:
     """What was measured, in parts of what it may be: the limit is the same line for all."""
-    shares = [goal.found / goal.limit for goal in goals]
+    shares = [goal.share for goal in goals]
     colours = [_GOOD if goal.is_met else _BAD for goal in goals]
     axes.barh(range(len(goals)), [min(share, 4) for share in shares], color=colours)
     axes.axvline(1, color=_LINE, linewidth=1)

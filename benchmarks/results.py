@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -49,6 +50,13 @@ class Goal:
     def is_met(self) -> bool:
         """Whether it is within the limit."""
         return self.found <= self.limit
+
+    @property
+    def share(self) -> float:
+        """What was measured, in parts of the limit; of none at all, anything is too much."""
+        if self.limit:
+            return self.found / self.limit
+        return math.inf if self.found else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
