@@ -318,17 +318,25 @@ def test_each_kind_of_request_is_made_again_when_it_was_refused_in_passing(
     assert max(waited) <= 7
 
 
+@pytest.mark.parametrize(
+    ("verb", "method"), [("push", "HEAD"), ("push", "POST"), ("pull", "HEAD"), ("pull", "GET")]
+)
 def test_ctrl_c_need_not_wait_for_a_registry_that_asks_for_patience(
-    registry: Registry, filled: LayoutStore, tmp_path: Path
+    registry: Registry, filled: LayoutStore, tmp_path: Path, verb: str, method: str
 ) -> None:
     def change(asked: Asked, ask: Ask) -> Told:
-        return Told(503, {"Retry-After": "200"}) if asked.method == "POST" else ask()
+        stopped = asked.method == method and "/blobs/" in asked.path
+        return Told(503, {"Retry-After": "200"}) if stopped else ask()
 
+    if verb == "pull":
+        send(filled, f"{registry.host}/patience:v1")
+    store = filled.root if verb == "push" else tmp_path / "store"
     with Front(registry.host, change) as front:
-        args = ["push", "own:v1", f"{front.host}/patience:v1", "--store", filled.root]
-        process = start_cli(args, tmp_path / "home")
+        address = f"{front.host}/patience:v1"
+        names = ["own:v1", address] if verb == "push" else [address]
+        process = start_cli([verb, *names, "--store", store], tmp_path / "home")
         try:
-            while not front.requests("POST"):
+            while not front.requests(method, "/blobs/"):
                 assert process.poll() is None
                 time.sleep(0.01)
             process.send_signal(signal.SIGINT)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.digest import Digest
 from xttsreg.content.manifest import Manifest
-from xttsreg.content.stream import Advance, VerifyingReader
+from xttsreg.content.stream import Advance, VerifyingReader, no_advance
 from xttsreg.errors import IntegrityError
 from xttsreg.ops.parallel import Cancel, in_parallel
 from xttsreg.ops.progress import QUIET, Progress
@@ -160,7 +160,7 @@ class _Job:
 
     def stage(self, blob: Descriptor, cancel: Cancel) -> Callable[[], None] | None:
         """Stage one blob; None if the target has it already, and right."""
-        present = self.target.has(blob)
+        present = self.target.has(blob, advance=cancel.watch(no_advance))
         if present and not self.prove_source:
             return None
         label = self.labels.get(blob.digest, f"blobs/sha256/{blob.digest.hex}")

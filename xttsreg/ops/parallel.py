@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from xttsreg.content.cores import cores
@@ -67,9 +67,10 @@ def in_parallel(
             stopped by then.
     """
     cancel = Cancel()
+    futures: list[Future[R]] = []
     with ThreadPoolExecutor(threads or min(8, cores())) as pool:
-        futures = [pool.submit(work, item, cancel) for item in items]
-        try:
+        try:  # Ctrl-C may come as soon as the first thread works
+            futures.extend(pool.submit(work, item, cancel) for item in items)
             return [future.result() for future in futures]
         except BaseException as error:
             cancel.set()

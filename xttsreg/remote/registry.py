@@ -38,7 +38,7 @@ from xttsreg.remote.connection import (
 )
 from xttsreg.remote.download import download
 from xttsreg.remote.referrers import Referrers
-from xttsreg.remote.retry import Sleep
+from xttsreg.remote.retry import Sleep, watched
 from xttsreg.remote.source import RemoteFile
 from xttsreg.remote.urls import redact
 from xttsreg.stores.base import Sink
@@ -128,18 +128,22 @@ class RegistryStore:
                 )
             return data, media_type, answer.headers.get("Docker-Content-Digest", "")
 
-    def has(self, blob: Descriptor) -> bool:
+    def has(self, blob: Descriptor, *, advance: Advance = no_advance) -> bool:
         """Whether the registry says that it has the blob, in this size.
 
         It checked the digest when it took the blob in; what it sends is hashed again.
         """
-        return self._size_of(blob) in (-1, blob.size_bytes)
+        sleep = watched(self.connection.options.sleep, advance)
+        return self._size_of(blob, sleep) in (-1, blob.size_bytes)
 
-    def _size_of(self, blob: Descriptor) -> int | None:
+    def _size_of(self, blob: Descriptor, sleep: Sleep) -> int | None:
         """What the registry says is the blob's size: None if it has none, -1 if it does not say."""
         kind = "manifests" if blob.media_type in _MANIFESTS else "blobs"
         url = self.connection.url(f"{kind}/{blob.digest}")
-        with self.connection.ask("HEAD", url, {"Accept": _ACCEPT}, ok=(200, 404)) as answer:
+        with self.connection.retry(
+            lambda: self.connection.call("HEAD", url, {"Accept": _ACCEPT}, ok=(200, 404)),
+            sleep=sleep,
+        ) as answer:
             length = answer.headers.get("Content-Length", "")
             return None if answer.status_code == 404 else int(length) if length.isdigit() else -1
 
@@ -185,7 +189,7 @@ class RegistryStore:
         )
         refused = 0
         while sink.offset_bytes < blob.size_bytes:
-            self._require(blob)  # also answers the challenge, and renews what has expired
+            self._require(blob, sleep)  # also answers the challenge, and renews what has expired
             before_bytes = sink.offset_bytes
             try:
                 download(
@@ -205,8 +209,8 @@ class RegistryStore:
                 if refused >= self.connection.options.attempts:
                     raise
 
-    def _require(self, blob: Descriptor) -> None:
-        size_bytes = self._size_of(blob)
+    def _require(self, blob: Descriptor, sleep: Sleep) -> None:
+        size_bytes = self._size_of(blob, sleep)
         if size_bytes is None:
             raise self._blob_not_found(blob)
         if size_bytes not in (-1, blob.size_bytes):

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
+from xttsreg.content.stream import Advance
 from xttsreg.errors import RemoteError, Transient
 
 T = TypeVar("T")
@@ -15,6 +16,7 @@ ATTEMPTS = 5
 """Tries in a row without progress before something is given up."""
 
 _BACKOFF_MAX_S = 30.0
+_LOOK_S = 0.5
 _RETRY_AFTER_MAX_S = 300.0
 
 
@@ -28,6 +30,18 @@ def pause_s(error: RemoteError, failed: int) -> float:
     if isinstance(error, Transient) and error.retry_after_s is not None:
         return min(error.retry_after_s, _RETRY_AFTER_MAX_S)
     return min(_BACKOFF_MAX_S, 2.0 ** (failed - 1)) * random.uniform(0.5, 1.0)
+
+
+def watched(sleep: Sleep, advance: Advance) -> Sleep:
+    """A wait that reports no bytes, but often: so whoever watches may end it, as with a copy."""
+
+    def wait(seconds: float) -> None:
+        while seconds > 0:
+            advance(0)
+            sleep(min(seconds, _LOOK_S))
+            seconds -= _LOOK_S
+
+    return wait
 
 
 def with_retries(work: Callable[[], T], *, attempts: int, sleep: Sleep) -> T:

@@ -20,13 +20,11 @@ from xttsreg.content.descriptor import Descriptor
 from xttsreg.content.stream import Advance, Readable, VerifyingReader
 from xttsreg.errors import DigestMismatch, RemoteError, Transient
 from xttsreg.remote.connection import Connection
-from xttsreg.remote.retry import pause_s
+from xttsreg.remote.retry import pause_s, watched
 
 CHUNK_BYTES = 16 * 1024 * 1024
 """What one request carries, and what is held in memory a blob under way."""
 
-_LOOK_S = 0.5
-"""How often a wait is left to see whether the copy has been stopped meanwhile."""
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,18})", re.ASCII)
 
 
@@ -81,6 +79,7 @@ class _Upload:
 
     def __init__(self, connection: Connection, blob: Descriptor, advance: Advance) -> None:
         self._connection, self._blob, self._advance = connection, blob, advance
+        self.sleep = watched(connection.options.sleep, advance)
         self._location = ""
         self._chunk_bytes = CHUNK_BYTES
         self.sent_bytes = 0
@@ -90,13 +89,6 @@ class _Upload:
         while chunk := _read_full(source, self._chunk_bytes):
             self._send_chunk(chunk)
         self._connection.retry(self._finish, sleep=self.sleep)
-
-    def sleep(self, seconds: float) -> None:
-        """Wait; whoever watches may end it."""
-        while seconds > 0:
-            self._advance(0)
-            self._connection.options.sleep(min(seconds, _LOOK_S))
-            seconds -= _LOOK_S
 
     def _begin(self) -> None:
         url = self._connection.url("blobs/uploads/")

@@ -27,8 +27,11 @@ from xttsreg.errors import (
 class BlobSource(Protocol):
     """Where blobs are read."""
 
-    def has(self, blob: Descriptor) -> bool:
-        """Whether the blob is there *and right*: size and digest, not the name alone."""
+    def has(self, blob: Descriptor, *, advance: Advance = no_advance) -> bool:
+        """Whether the blob is there *and right*: size and digest, not the name alone.
+
+        ``advance`` hears of bytes that are read for it, and may end a wait.
+        """
 
     def open(self, blob: Descriptor) -> BinaryIO:
         """The blob's bytes, **not yet verified**: hash what you read, as `put` does.
@@ -85,7 +88,7 @@ class Source(BlobSource, Protocol):
 class Target(Protocol):
     """A place that can be copied to."""
 
-    def has(self, blob: Descriptor) -> bool:
+    def has(self, blob: Descriptor, *, advance: Advance = no_advance) -> bool:
         """See `BlobSource.has`."""
 
     def put(self, blob: Descriptor, source: Readable, advance: Advance = no_advance) -> None:

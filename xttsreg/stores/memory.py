@@ -22,7 +22,7 @@ class MemoryStore:
         self.blobs: dict[Digest, bytes] = {}
         self._index = Index()
 
-    def has(self, blob: Descriptor) -> bool:
+    def has(self, blob: Descriptor, *, advance: Advance = no_advance) -> bool:
         """See `base.BlobSource.has`."""
         data = self.blobs.get(blob.digest)
         return data is not None and Digest.of(data) == blob.digest and len(data) == blob.size_bytes

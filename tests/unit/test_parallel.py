@@ -1,0 +1,27 @@
+"""Work at once stops together, whenever the interruption comes."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from xttsreg.ops.parallel import Cancel, in_parallel
+
+
+def test_ctrl_c_while_work_is_still_being_handed_out_stops_what_has_begun() -> None:
+    begun = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        assert begun.wait(10)
+        raise KeyboardInterrupt
+
+    def work(_: int, cancel: Cancel) -> None:
+        begun.set()
+        cancel.sleep(60)
+
+    since = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        in_parallel(work, items())
+    assert time.monotonic() - since < 30
