@@ -7,6 +7,7 @@ import math
 import pickle
 import random
 import struct
+import time
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -332,8 +333,10 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs(tmp_path: Path, name: str) -> None:
-    got = summarize(save(tmp_path / "file.pth", BOMBS[name]))  # hangs, or eats all memory
+    begin = time.monotonic()
+    got = summarize(save(tmp_path / "file.pth", BOMBS[name]))
     assert got.kind in ("unknown", "not_a_checkpoint")
+    assert time.monotonic() - begin < 20
 
 
 def test_compressed_bomb(tmp_path: Path) -> None:
