@@ -33,7 +33,7 @@ DIRECTORY = Path(__file__).resolve().parent.parent / ".bench"
 
 def everything(directory: Path) -> Iterator[Measure]:
     """At the size that counts; about a quarter of an hour on two cores and a disk of one's own."""
-    yield lambda: startup.run(directory, 9)
+    yield lambda: startup.run(directory)
     yield lambda: scale.run(directory, 10_000, 5)
     yield lambda: growth.run(directory, 100, 1)
     yield lambda: transfer.run(directory, "full", 2)

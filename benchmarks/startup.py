@@ -11,7 +11,7 @@ from benchmarks.alone import alone
 from benchmarks.race import XTTSREG, Lane, quietly, race, table
 from benchmarks.results import Goal, Section
 
-ROUNDS = 15
+ROUNDS = 9
 _BARE = "python -c pass"
 
 

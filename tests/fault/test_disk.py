@@ -100,9 +100,8 @@ def _fill(where: Path, left_kib: int) -> Path:
     """Take all room but so much."""
     filler = where / "filler"
     room = shutil.disk_usage(where).free
-    with filler.open(
-        "wb", buffering=0
-    ) as file:  # ends early where the map of its blocks needs some
+    with filler.open("wb", buffering=0) as file:
+        # Ends early where the map of its blocks needs some.
         file.write(b"x" * max(0, room - left_kib * 1024))
     return filler
 

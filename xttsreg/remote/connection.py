@@ -179,9 +179,10 @@ class Connection:
         data: bytes | None = None,
         *,
         ok: tuple[int, ...],
+        sleep: Sleep | None = None,
     ) -> requests.Response:
-        """`call` as often as is sensible; for requests that may be repeated."""
-        return self.retry(lambda: self.call(method, url, headers, data, ok=ok))
+        """`call` as often as is sensible; for requests that may be repeated. See `retry`."""
+        return self.retry(lambda: self.call(method, url, headers, data, ok=ok), sleep=sleep)
 
     def retry(self, work: Callable[[], T], *, sleep: Sleep | None = None) -> T:
         """Do something that may be repeated; ``sleep`` waits between, instead of the options'."""

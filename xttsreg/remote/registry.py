@@ -140,10 +140,8 @@ class RegistryStore:
         """What the registry says is the blob's size: None if it has none, -1 if it does not say."""
         kind = "manifests" if blob.media_type in _MANIFESTS else "blobs"
         url = self.connection.url(f"{kind}/{blob.digest}")
-        with self.connection.retry(
-            lambda: self.connection.call("HEAD", url, {"Accept": _ACCEPT}, ok=(200, 404)),
-            sleep=sleep,
-        ) as answer:
+        headers = {"Accept": _ACCEPT}
+        with self.connection.ask("HEAD", url, headers, ok=(200, 404), sleep=sleep) as answer:
             length = answer.headers.get("Content-Length", "")
             return None if answer.status_code == 404 else int(length) if length.isdigit() else -1
 

@@ -16,8 +16,9 @@ ATTEMPTS = 5
 """Tries in a row without progress before something is given up."""
 
 _BACKOFF_MAX_S = 30.0
-_LOOK_S = 0.5
 _RETRY_AFTER_MAX_S = 300.0
+_LOOK_S = 0.5
+"""How often a wait is left to see whether the copy has been stopped meanwhile."""
 
 
 def pause_s(error: RemoteError, failed: int) -> float:

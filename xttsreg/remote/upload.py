@@ -131,10 +131,8 @@ class _Upload:
 
     def _ask(self, start: int, end: int) -> None:
         """Ask how far the registry is; a piece may have arrived though its answer did not."""
-        with self._connection.retry(
-            lambda: self._connection.call("GET", self._location, ok=(200, 204, 404)),
-            sleep=self.sleep,
-        ) as answer:
+        ok = (200, 204, 404)
+        with self._connection.ask("GET", self._location, ok=ok, sleep=self.sleep) as answer:
             match = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
             there = int(match[1]) + 1 if match and match[1] != "0" else 0
             if answer.status_code == 404 or not start <= there <= end:
